@@ -1,0 +1,9 @@
+// Package api is the catalogue: one file per kind, one table that lists them ([Catalogue]).
+//
+// It owns what is particular to a kind (defaults, validation, what a status update may touch, table columns,
+// selectable fields) and nothing of how a kind is stored or served: it imports no other package of skiff, opens
+// nothing, starts no goroutine and reads no clock. All funcs of a [Kind] are pure.
+//
+// Invariants: Versions[0] is the hub; kinds, plurals and prefixes are unique; every built-in hub type is
+// registered in [Scheme]. A test walks the table and holds these.
+package api

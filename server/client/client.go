@@ -1,0 +1,199 @@
+// Package client is the in-process face of the registry, for controllers and the scheduler: reads come from the
+// store's own cache, as one consistent snapshot of every kind; writes go the same way as any other caller's, with the
+// identity, rights, admission and validation of the client's user.
+//
+// Objects that it returns are shared with everyone: DeepCopy before changing one. It starts no goroutine.
+package client
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"codeberg.org/skiff/skiff/server/api"
+	"codeberg.org/skiff/skiff/server/registry"
+	"codeberg.org/skiff/skiff/server/store"
+)
+
+// Authorizer decides whether a user may do something; the apiserver's chain implements it.
+type Authorizer interface {
+	Authorize(ctx context.Context, u user.Info, verb, group, resource, subresource, namespace, name string) (allowed bool, reason string)
+}
+
+// Client acts as one user. It is a value to copy; As makes one for another user.
+type Client struct {
+	registry   *registry.Registry
+	store      *store.Store
+	catalogue  *api.Catalogue
+	authorizer Authorizer
+	user       user.Info
+}
+
+// New makes the client of a user. A nil authorizer allows everything (tests).
+func New(r *registry.Registry, s *store.Store, c *api.Catalogue, a Authorizer, u user.Info) *Client {
+	return &Client{registry: r, store: s, catalogue: c, authorizer: a, user: u}
+}
+
+// As returns the same client with another identity.
+func (c *Client) As(u user.Info) *Client {
+	other := *c
+	other.user = u
+	return &other
+}
+
+// ServiceAccount is the identity of a controller: a service account in kube-system.
+func ServiceAccount(name string) user.Info {
+	return &user.DefaultInfo{
+		Name:   "system:serviceaccount:kube-system:" + name,
+		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"},
+	}
+}
+
+// Catalogue of kinds, which grows with custom ones.
+func (c *Client) Catalogue() *api.Catalogue { return c.catalogue }
+
+// Snapshot is what is true now, of all kinds at one revision.
+func (c *Client) Snapshot() Snapshot { return Snapshot{c.store.Snapshot(), c.catalogue} }
+
+// Watch delivers changes of the given kinds (none: all).
+func (c *Client) Watch(ctx context.Context, opts store.WatchOptions) (*store.Watch, error) {
+	return c.store.Watch(ctx, opts)
+}
+
+// Create stores a new object and returns it as stored.
+func (c *Client) Create(ctx context.Context, obj api.Object) (api.Object, error) {
+	req, err := c.request(ctx, "create", obj, "")
+	if err != nil {
+		return nil, err
+	}
+	out, err := c.registry.Create(ctx, req, obj)
+	return asObject(out, err)
+}
+
+// Update replaces an object, which carries the resourceVersion it was read at; a conflict is an error for the loop to retry.
+func (c *Client) Update(ctx context.Context, obj api.Object) (api.Object, error) {
+	return c.update(ctx, obj, "")
+}
+
+// UpdateStatus writes only what the kind's status subresource may touch.
+func (c *Client) UpdateStatus(ctx context.Context, obj api.Object) (api.Object, error) {
+	return c.update(ctx, obj, "status")
+}
+
+// UpdateSubresource writes through any get/update subresource of the kind's own type (finalize, approval …).
+func (c *Client) UpdateSubresource(ctx context.Context, obj api.Object, subresource string) (api.Object, error) {
+	return c.update(ctx, obj, subresource)
+}
+
+// Mutate changes the current state of an object with change, again after each conflict. obj only names the object.
+func (c *Client) Mutate(ctx context.Context, obj api.Object, subresource string, change func(api.Object) error) (api.Object, error) {
+	req, err := c.request(ctx, "patch", obj, subresource)
+	if err != nil {
+		return nil, err
+	}
+	out, _, err := c.registry.Update(ctx, req, func(current runtime.Object) (runtime.Object, error) {
+		next := current.DeepCopyObject().(api.Object)
+		return next, change(next)
+	}, registry.UpdateOptions{Retry: true})
+	return asObject(out, err)
+}
+
+// Delete deletes an object. Preconditions in opts keep it from deleting a successor of the same name.
+func (c *Client) Delete(ctx context.Context, obj api.Object, opts metav1.DeleteOptions) error {
+	req, err := c.request(ctx, "delete", obj, "")
+	if err != nil {
+		return err
+	}
+	_, _, err = c.registry.Delete(ctx, req, &opts)
+	return err
+}
+
+// DeleteNow deletes obj if it is still the one with this uid, in the background manner; one that is gone already is no error.
+func (c *Client) DeleteNow(ctx context.Context, obj api.Object) error {
+	uid, policy := obj.GetUID(), metav1.DeletePropagationBackground
+	err := c.Delete(ctx, obj, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}, PropagationPolicy: &policy})
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil
+	}
+	return err
+}
+
+// Act posts body to a create-only subresource of obj, e.g. a Binding to pods/binding.
+func (c *Client) Act(ctx context.Context, obj api.Object, subresource string, body runtime.Object) (runtime.Object, error) {
+	req, err := c.request(ctx, "create", obj, subresource)
+	if err != nil {
+		return nil, err
+	}
+	return c.registry.Create(ctx, req, body)
+}
+
+func (c *Client) update(ctx context.Context, obj api.Object, subresource string) (api.Object, error) {
+	req, err := c.request(ctx, "update", obj, subresource)
+	if err != nil {
+		return nil, err
+	}
+	rv := obj.GetResourceVersion()
+	out, _, err := c.registry.Update(ctx, req, func(runtime.Object) (runtime.Object, error) { return obj, nil },
+		registry.UpdateOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &rv}})
+	return asObject(out, err)
+}
+
+func (c *Client) request(ctx context.Context, verb string, obj api.Object, subresource string) (registry.Request, error) {
+	kind := c.KindOf(obj)
+	if kind == nil {
+		return registry.Request{}, fmt.Errorf("%s %T: no such kind in the catalogue", verb, obj)
+	}
+	if c.authorizer != nil {
+		ok, reason := c.authorizer.Authorize(ctx, c.user, verb, kind.Group, kind.Plural, subresource, obj.GetNamespace(), obj.GetName())
+		if !ok {
+			return registry.Request{}, apierrors.NewForbidden(kind.GroupResource(), obj.GetName(),
+				fmt.Errorf("user %q cannot %s it: %s", c.user.GetName(), verb, reason))
+		}
+	}
+	return registry.Request{User: c.user, Kind: kind, Subresource: subresource,
+		Namespace: obj.GetNamespace(), Name: obj.GetName(), FieldManager: c.manager()}, nil
+}
+
+// KindOf finds the kind of a typed or unstructured object.
+func (c *Client) KindOf(obj api.Object) *api.Kind { return kindOf(c.catalogue, obj) }
+
+func kindOf(c *api.Catalogue, obj api.Object) *api.Kind {
+	if _, custom := obj.(runtime.Unstructured); custom {
+		kind, _ := c.ByKind(obj.GetObjectKind().GroupVersionKind())
+		return kind
+	}
+	return c.ByObject(obj)
+}
+
+// manager is the field manager's name: the last part of the user's name, e.g. deployment-controller.
+func (c *Client) manager() string {
+	name := c.user.GetName()
+	for i := len(name) - 1; i >= 0; i-- {
+		if name[i] == ':' {
+			return name[i+1:]
+		}
+	}
+	return name
+}
+
+func asObject(out runtime.Object, err error) (api.Object, error) {
+	if err != nil {
+		return nil, err
+	}
+	obj, ok := out.(api.Object)
+	if !ok {
+		return nil, fmt.Errorf("the registry answered with %T, which has no metadata", out)
+	}
+	return obj, nil
+}
+
+// Revision is an object's resourceVersion as a number; 0 if it has none.
+func Revision(obj api.Object) int64 {
+	n, _ := strconv.ParseInt(obj.GetResourceVersion(), 10, 64)
+	return n
+}

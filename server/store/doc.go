@@ -1,0 +1,33 @@
+// Package store keeps all objects: etcd below, a watch cache above. It is the only package that knows etcd.
+//
+// # What it owns
+//
+// The embedded etcd member, the keys, the encoding of objects in etcd (protobuf with the "k8s\x00" envelope for
+// built-in kinds, JSON for custom ones, as upstream stores them), transactions, and the one decoded copy of every
+// object that HTTP, controllers and the scheduler all read.
+//
+// # Keys
+//
+//	/registry/pods/<namespace>/<name>            Kind.Prefix + "/" + Kind.Key(namespace, name)
+//	/registry/services/specs/<namespace>/<name>
+//	/registry/minions/<name>
+//
+// # The cache
+//
+// One goroutine applies etcd's events in order to one persistent (copy-on-write) tree a kind and publishes the new
+// root with its revision atomically, so [Store.Snapshot] is O(1), spans all kinds at one revision and never blocks a
+// writer. A write returns only when the published root has reached its revision (read your own writes). Revisions
+// are etcd's; the cache never invents one. What came out of the cache is shared: never change it.
+//
+// # Watches
+//
+// A watch starts from any revision: from the ring of recent events, else by replaying etcd's own history, else
+// [ErrCompacted]. Every watcher sees the same order. A watcher that does not read is cut off with [ErrSlow], not
+// buffered for ever. An event is encoded once per media type ([Event.Encoded]), however many watchers receive it.
+//
+// # When etcd is slow or has no quorum
+//
+// Reads go on from the cache; writes fail with [ErrUnavailable] after their deadline; the process never exits for it.
+//
+// The law of this package is the suite in storetest.
+package store
