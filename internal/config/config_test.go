@@ -1,0 +1,77 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+type options struct {
+	server string
+	labels []string
+	port   int
+}
+
+func parse(t *testing.T, file, env string, args ...string) (options, error) {
+	t.Helper()
+	var o options
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	flags.StringVar(&o.server, "server", "none", "")
+	flags.StringSliceVar(&o.labels, "node-label", nil, "")
+	flags.IntVar(&o.port, "port", 1, "")
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if file != "" {
+		if err := os.WriteFile(path, []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if env != "" {
+		t.Setenv("SKIFF_PORT", env)
+	}
+	return o, func() error { err := Parse(flags, args, path, []string{"token"}); return err }()
+}
+
+func TestOrder(t *testing.T) {
+	var o options
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	flags.StringVar(&o.server, "server", "none", "")
+	flags.StringSliceVar(&o.labels, "node-label", []string{"default=1"}, "")
+	flags.IntVar(&o.port, "port", 1, "")
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte("server: file\nport: 2\nnode-label: [a=1, b=2]\ntoken: x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SKIFF_PORT", "3")
+	if err := Parse(flags, []string{"--server=line"}, path, []string{"token"}); err != nil {
+		t.Fatal(err)
+	}
+	if o.server != "line" || o.port != 3 || strings.Join(o.labels, " ") != "a=1 b=2" {
+		t.Errorf("got %+v; want the line's server, the environment's port, the file's labels", o)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for name, c := range map[string]struct{ file, env, want string }{
+		"unknown key":  {file: "sever: x", want: `unknown key "sever"`},
+		"wrong type":   {file: "port: abc", want: `key "port"`},
+		"nested":       {file: "port: {a: b}", want: `key "port"`},
+		"list for one": {file: "port: [1, 2]", want: "takes one value"},
+		"not yaml":     {file: "a: [", want: "config.yaml"},
+		"environment":  {env: "x", want: "SKIFF_PORT"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := parse(t, c.file, c.env); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v; want one with %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestNamedFileMustExist(t *testing.T) {
+	if _, err := parse(t, "", "", "--config=/nonexistent/x.yaml"); err == nil {
+		t.Error("a file that was asked for and is missing was ignored")
+	}
+}
