@@ -1,0 +1,81 @@
+# skiff: `make help` explains every target.
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null | sed 's/^\([^v]\)/v0.1.0-\1/')
+COMMIT   ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+DATE     ?= $(shell git log -1 --format=%cI 2>/dev/null || echo 1970-01-01T00:00:00Z)
+KUBE     := v1.37.2+skiff
+ARCH     ?= $(shell go env GOARCH)
+TAGS     := netgo osusergo seccomp
+MODULE   := codeberg.org/skiff/skiff
+LDFLAGS  := -s -w -linkmode external -extldflags "-static" \
+  -X $(MODULE)/internal/version.Version=$(VERSION) -X $(MODULE)/internal/version.Commit=$(COMMIT) -X $(MODULE)/internal/version.Date=$(DATE) \
+  -X k8s.io/component-base/version.gitVersion=$(KUBE) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37 \
+  -X k8s.io/component-base/version.gitCommit=$(COMMIT) -X k8s.io/component-base/version.buildDate=$(DATE) \
+  -X k8s.io/client-go/pkg/version.gitVersion=$(KUBE)
+CC_arm64 := aarch64-linux-gnu-gcc
+CC_amd64 := x86_64-linux-gnu-gcc
+
+export CGO_ENABLED := 1
+export GOFLAGS := -buildvcs=false
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## show this
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9_-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: deps
+deps: ## install the Debian packages that building, running and testing need
+	@scripts/deps.sh
+
+.PHONY: build
+build: deps bin/skiff ## build bin/skiff, one static executable
+
+.PHONY: bin/skiff
+bin/skiff:
+	@mkdir -p bin
+	go build -tags '$(TAGS)' -trimpath -ldflags '$(LDFLAGS)' -o $@ .
+
+.PHONY: run
+run: build ## build, and run a node in the foreground (needs root)
+	./bin/skiff server
+
+.PHONY: demo
+demo: build ## the whole tour, unattended, in a network namespace of its own (needs root)
+	@scripts/demo.sh
+
+.PHONY: test
+test: build ## every test of the project (needs root)
+	@scripts/test.sh
+
+.PHONY: lint
+lint: deps ## vet, staticcheck, gofmt
+	@scripts/lint.sh
+
+.PHONY: bench
+bench: build ## measure what docs/performance.md reports (needs root, about 10 minutes)
+	@scripts/bench.sh
+
+.PHONY: conformance
+conformance: build ## upstream's conformance tests; needs the kit in $$CONFORMANCE_KIT; STAGE=1
+	@scripts/conformance.sh
+
+.PHONY: fuzz
+fuzz: deps ## each fuzz test for FUZZTIME=30s
+	@scripts/fuzz.sh
+
+.PHONY: vm-test
+vm-test: build ## install, run and remove skiff in a real Debian with systemd and cgroup v2; needs $$VM_KIT
+	@scripts/vm-test.sh
+
+.PHONY: release
+release: deps ## dist/skiff-linux-{amd64,arm64} with checksums
+	@scripts/release.sh
+
+.PHONY: release-binary
+release-binary:
+	@mkdir -p dist
+	GOARCH=$(ARCH) CC=$(CC_$(ARCH)) go build -tags '$(TAGS)' -trimpath -ldflags '$(LDFLAGS)' -o dist/skiff-linux-$(ARCH) .
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin dist
