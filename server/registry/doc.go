@@ -3,8 +3,19 @@
 //
 // The way of a write:
 //
-//	decode (caller) → default → prepare → admission, mutating → validate → admission, validating → store (CAS, retried)
+//	decode (caller) → metadata → default → admission, mutating → prepare → validate → admission, validating
+//	→ managedFields → store (compare and swap, retried)
+//
+// Preparing comes after mutating admission, so that what it derives (a pod's QoS class, a generation) is derived from
+// what is stored.
 //
 // All objects that cross this package's border are hub objects (api.Kind.Versions[0]); conversion to other versions is
-// the caller's. Errors are *apierrors.StatusError with the reason, message, details and causes of upstream.
+// the caller's. Typed objects in memory carry no TypeMeta: whoever encodes them adds it. Errors are
+// *apierrors.StatusError with the reason, message, details and causes of upstream.
+//
+// It starts no goroutine of its own except the filter of a watch, which ends with the watch, and the workers of
+// DeleteCollection, which end before it returns. It keeps no state: everything is in the store.
+//
+// Beside it: managedfields (who set which field), patch (bodies to Transforms), admission (the plugins and their order),
+// action (binding, eviction, tokens).
 package registry

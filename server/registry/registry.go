@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -43,15 +44,55 @@ type Config struct {
 	Admission []Plugin
 	// Actions serve create-only subresources (binding, eviction, token) and kinds that are not stored (reviews).
 	Actions []Action
-	Now     func() time.Time
-	Log     *slog.Logger
+	// Now is the clock; default time.Now.
+	Now func() time.Time
+	// Log; default slog.Default().
+	Log *slog.Logger
 }
 
 // Registry is safe for concurrent use.
-type Registry struct{}
+type Registry struct {
+	catalogue *api.Catalogue
+	store     *store.Store
+	admission []Plugin
+	actions   map[actionKey]Action
+	now       func() time.Time
+	log       *slog.Logger
+}
 
 // New wires a registry.
-func New(Config) (*Registry, error) { panic("not written yet") }
+func New(c Config) (*Registry, error) {
+	if c.Catalogue == nil || c.Store == nil {
+		return nil, errors.New("registry: Catalogue and Store are required")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	r := &Registry{
+		catalogue: c.Catalogue,
+		store:     c.Store,
+		admission: c.Admission,
+		actions:   map[actionKey]Action{},
+		now:       c.Now,
+		log:       c.Log.With("component", "registry"),
+	}
+	for _, a := range c.Actions {
+		r.actions[actionKey{a.Group, a.Resource, a.Subresource}] = a
+	}
+	return r, nil
+}
+
+// Snapshot of all kinds, for in-process readers.
+func (r *Registry) Snapshot() *store.Snapshot { return r.store.Snapshot() }
+
+// Catalogue of the kinds this registry serves.
+func (r *Registry) Catalogue() *api.Catalogue { return r.catalogue }
+
+// Now is the registry's clock, to the second, as times are stored.
+func (r *Registry) Now() metav1.Time { return metav1.NewTime(r.now().Truncate(time.Second)) }
 
 // ListOptions of List, Watch and DeleteCollection.
 type ListOptions struct {
@@ -77,22 +118,6 @@ type List struct {
 	Remaining *int64
 }
 
-// Get returns the stored object, or what a subresource shows of it.
-func (r *Registry) Get(ctx context.Context, req Request, opts metav1.GetOptions) (runtime.Object, error) {
-	panic("not written yet")
-}
-
-// List returns one page.
-func (r *Registry) List(ctx context.Context, req Request, opts ListOptions) (*List, error) {
-	panic("not written yet")
-}
-
-// Watch delivers the changes that the selectors let through; leaving a selector is Deleted, entering it Added. With
-// SendInitialEvents the current objects come first, then a Bookmark annotated k8s.io/initial-events-end.
-func (r *Registry) Watch(ctx context.Context, req Request, opts ListOptions) (*Watch, error) {
-	panic("not written yet")
-}
-
 // Watch is a filtered store.Watch: events in order, closed at the end; see Err.
 type Watch struct {
 	// Events come in batches. Shared: do not change the objects. When an event's Type differs from the store's (because
@@ -103,11 +128,6 @@ type Watch struct {
 	InitialRevision int64
 	Err             func() error
 	Stop            func()
-}
-
-// Create stores a new object, or runs the Action of a create-only subresource or unstored kind.
-func (r *Registry) Create(ctx context.Context, req Request, obj runtime.Object) (runtime.Object, error) {
-	panic("not written yet")
 }
 
 // Transform makes the object to store from the current one. current is nil when the object does not exist (only when
@@ -122,28 +142,13 @@ type UpdateOptions struct {
 	CreateIfMissing bool
 	// Retry on conflict by calling the Transform again (patches); false for PUT.
 	Retry bool
-	// Apply is set for server-side apply: the Transform's result already has its managedFields.
+	// Apply is set for server-side apply: the Transform gets the stored object, whatever the subresource shows, and its
+	// result is a whole object that already has its managedFields.
 	Apply bool
+	// Internal is for Actions: the Transform's result is stored as it is, without prepare, admission, validation and
+	// managedFields, which the action answers for (a binding may set spec.nodeName, which nothing else may).
+	Internal bool
 }
-
-// Update serves PUT, every kind of PATCH and server-side apply; created tells 201 from 200.
-func (r *Registry) Update(ctx context.Context, req Request, t Transform, opts UpdateOptions) (obj runtime.Object, created bool, err error) {
-	panic("not written yet")
-}
-
-// Delete begins or finishes the deletion of an object, by grace period, finalizers and propagation policy. done is false
-// when the object is still there (then obj is its new state).
-func (r *Registry) Delete(ctx context.Context, req Request, opts *metav1.DeleteOptions) (obj runtime.Object, done bool, err error) {
-	panic("not written yet")
-}
-
-// DeleteCollection deletes what the options select and returns the objects as they were.
-func (r *Registry) DeleteCollection(ctx context.Context, req Request, list ListOptions, opts *metav1.DeleteOptions) (*List, error) {
-	panic("not written yet")
-}
-
-// Snapshot of all kinds, for in-process readers.
-func (r *Registry) Snapshot() *store.Snapshot { panic("not written yet") }
 
 // Attributes is what admission sees of a write.
 type Attributes struct {
@@ -153,7 +158,13 @@ type Attributes struct {
 	// Object is the new state (nil for DELETE); a mutating plugin may change it. Old is the stored state (nil for CREATE).
 	Object, Old runtime.Object
 	Options     runtime.Object
+
+	after []func(stored bool)
 }
+
+// AfterWrite calls f once when this write is over: stored is true when the object is in the store and visible in every
+// later snapshot. It is how a plugin that hands out something scarce (an address, a quota) holds it meanwhile.
+func (a *Attributes) AfterWrite(f func(stored bool)) { a.after = append(a.after, f) }
 
 // Plugin is one admission step. Either func may be nil.
 type Plugin struct {
