@@ -1,0 +1,154 @@
+package plan
+
+import "time"
+
+// Have is what is observed of one pod on this node.
+type Have struct {
+	// Sandbox is the newest one; nil when there is none.
+	Sandbox *Sandbox `json:"sandbox,omitempty"`
+	// LastSandboxAttempt numbers the newest sandbox that ever was; -1 when there was none.
+	LastSandboxAttempt int `json:"lastSandboxAttempt"`
+	// Containers are the known attempts of each container by name, newest first.
+	Containers map[string][]Attempt `json:"containers,omitempty"`
+	// Tasks in flight and the failures of the last tries, by Step.Key.
+	Tasks map[string]Task `json:"tasks,omitempty"`
+	// Volumes are set up as the pod asks now.
+	Volumes bool `json:"volumes,omitempty"`
+	// Images that are present and may be used, by container name; the value is the image's ID.
+	Images map[string]string `json:"images,omitempty"`
+	// Probes by container ID.
+	Probes map[string]Probe `json:"probes,omitempty"`
+	// StartTime is when this node accepted the pod.
+	StartTime time.Time `json:"startTime,omitempty"`
+	// Verdict ends the pod from outside: rejected or evicted.
+	Verdict *Verdict `json:"verdict,omitempty"`
+	// Removed: the pod is no longer wanted and no object is left to delete (or it is a static pod's file that went).
+	Removed bool `json:"removed,omitempty"`
+	// TornDown: volumes and directories are gone.
+	TornDown bool `json:"tornDown,omitempty"`
+	// Reported: the final status reached the server, so the object may go.
+	Reported bool `json:"reported,omitempty"`
+}
+
+// Sandbox of a pod.
+type Sandbox struct {
+	ID      string `json:"id"`
+	Attempt int    `json:"attempt"`
+	// Ready: it runs and is connected to the network.
+	Ready bool `json:"ready,omitempty"`
+}
+
+// State of an attempt.
+type State string
+
+// States.
+const (
+	Running State = "running"
+	Exited  State = "exited"
+)
+
+// Attempt is one run of a container.
+type Attempt struct {
+	ID      string `json:"id"`
+	Attempt int    `json:"attempt"`
+	// Image is what the pod's spec said when it was started, ImageID what that was.
+	Image   string `json:"image,omitempty"`
+	ImageID string `json:"imageID,omitempty"`
+	// Current: it lives in the newest sandbox.
+	Current    bool      `json:"current,omitempty"`
+	State      State     `json:"state"`
+	CreatedAt  time.Time `json:"createdAt,omitempty"`
+	StartedAt  time.Time `json:"startedAt,omitempty"`
+	FinishedAt time.Time `json:"finishedAt,omitempty"`
+	ExitCode   int       `json:"exitCode,omitempty"`
+	Signal     int       `json:"signal,omitempty"`
+	OOMKilled  bool      `json:"oomKilled,omitempty"`
+	// Reason and Message say why it ended, or could not start.
+	Reason  string `json:"reason,omitempty"`
+	Message string `json:"message,omitempty"`
+	// BackOff is how long its successor waits after it ends; 0 for the first attempt.
+	BackOff time.Duration `json:"backOff,omitempty"`
+}
+
+// Task is a step in flight (Running), or the failure of its last tries.
+type Task struct {
+	Running bool     `json:"running,omitempty"`
+	Failure *Failure `json:"failure,omitempty"`
+}
+
+// Failure of a step.
+type Failure struct {
+	Reason  string    `json:"reason,omitempty"`
+	Message string    `json:"message,omitempty"`
+	At      time.Time `json:"at"`
+	// Tries in a row that failed.
+	Tries int `json:"tries,omitempty"`
+}
+
+// Probe is what the probes of a running container say.
+type Probe struct {
+	Started bool `json:"started,omitempty"`
+	Ready   bool `json:"ready,omitempty"`
+	// Failed is "liveness" or "startup" when the container has to be killed.
+	Failed string `json:"failed,omitempty"`
+	// Grace of the probe that failed, in seconds; nil for the pod's.
+	Grace *int64 `json:"grace,omitempty"`
+}
+
+// Verdict ends a pod as Failed.
+type Verdict struct {
+	Reason  string `json:"reason"`
+	Message string `json:"message,omitempty"`
+	// Grace for its containers, in seconds; nil for the pod's.
+	Grace *int64 `json:"grace,omitempty"`
+	// Disruption is the reason of the DisruptionTarget condition; "" for none.
+	Disruption string `json:"disruption,omitempty"`
+}
+
+// Verb of a step.
+type Verb string
+
+// Verbs, each idempotent.
+const (
+	SetUpVolumes  Verb = "set-up-volumes"
+	CreateSandbox Verb = "create-sandbox"
+	Pull          Verb = "pull"
+	Start         Verb = "start"
+	Kill          Verb = "kill"
+	StopSandbox   Verb = "stop-sandbox"
+	RemoveSandbox Verb = "remove-sandbox"
+	TearDown      Verb = "tear-down"
+	// Delete the API object and forget the pod.
+	Delete Verb = "delete"
+)
+
+// Step is one thing to do. Steps of one plan do not depend on each other.
+type Step struct {
+	Verb      Verb
+	Container string
+	// ID of the container (Kill) or sandbox.
+	ID      string
+	Attempt int
+	// Grace of Kill.
+	Grace time.Duration
+	// BackOff that the started container carries for its successor.
+	BackOff time.Duration
+	// Why is the message of the Killing event; Because the reason to show when it ended through this.
+	Why string
+}
+
+// Waiting is a reason shown for a container that does not run.
+type Waiting struct{ Reason, Message string }
+
+// Plan is what to do now.
+type Plan struct {
+	Steps []Step
+	// Waiting by container name, only where there is more to say than ContainerCreating or PodInitializing.
+	Waiting map[string]Waiting
+	// Ended: no container will be started any more.
+	Ended bool
+	// Verdict that ended it, if it was not its containers.
+	Verdict *Verdict
+	// Wake is when time alone changes the decision; zero for never.
+	Wake time.Time
+}

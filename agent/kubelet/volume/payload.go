@@ -1,0 +1,241 @@
+package volume
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"codeberg.org/skiff/skiff/agent/kubelet/podenv"
+)
+
+// file of a payload.
+type file struct {
+	data []byte
+	mode uint32
+	// uid owns the file when it is not negative (tokens).
+	uid int64
+}
+
+// payload is files by path inside the volume.
+type payload map[string]file
+
+const defaultMode = 0o644
+
+func modeOf(m *int32, def uint32) uint32 {
+	if m != nil {
+		return uint32(*m) & 0o7777
+	}
+	return def
+}
+
+func may(optional *bool) bool { return optional != nil && *optional }
+
+// add puts the keys of data into p, all of them, or the items.
+func (p payload) add(data map[string][]byte, items []corev1.KeyToPath, mode uint32, optional bool, missing string) error {
+	if len(items) == 0 {
+		for k, v := range data {
+			p[k] = file{v, mode, -1}
+		}
+		return nil
+	}
+	for _, it := range items {
+		v, ok := data[it.Key]
+		if !ok {
+			if optional {
+				continue
+			}
+			return fmt.Errorf(missing, it.Key)
+		}
+		if err := safePath(it.Path); err != nil {
+			return err
+		}
+		p[path.Clean(it.Path)] = file{v, modeOf(it.Mode, mode), -1}
+	}
+	return nil
+}
+
+// safePath refuses paths that lead out, and names that the writer keeps for itself.
+func safePath(p string) error {
+	c := path.Clean(p)
+	if p == "" || path.IsAbs(c) || c == "." || c == ".." || strings.HasPrefix(c, "../") || strings.HasPrefix(c, "..") {
+		return fmt.Errorf("invalid path %q: must be relative and must not start with '..'", p)
+	}
+	return nil
+}
+
+func (m *Manager) addConfigMap(ctx context.Context, p payload, namespace, name string, items []corev1.KeyToPath, mode uint32, optional bool) error {
+	cm, err := m.cfg.Objects.ConfigMap(ctx, namespace, name)
+	if err != nil {
+		if optional && apierrors.IsNotFound(err) {
+			return nil
+		}
+		return err
+	}
+	data := make(map[string][]byte, len(cm.Data)+len(cm.BinaryData))
+	for k, v := range cm.Data {
+		data[k] = []byte(v)
+	}
+	maps.Copy(data, cm.BinaryData)
+	return p.add(data, items, mode, optional, "configmap references non-existent config key: %s")
+}
+
+func (m *Manager) addSecret(ctx context.Context, p payload, namespace, name string, items []corev1.KeyToPath, mode uint32, optional bool) error {
+	s, err := m.cfg.Objects.Secret(ctx, namespace, name)
+	if err != nil {
+		if optional && apierrors.IsNotFound(err) {
+			return nil
+		}
+		return err
+	}
+	return p.add(s.Data, items, mode, optional, "references non-existent secret key: %s")
+}
+
+func addDownward(p payload, in Input, items []corev1.DownwardAPIVolumeFile, mode uint32) error {
+	for _, it := range items {
+		var s string
+		var err error
+		switch {
+		case it.FieldRef != nil:
+			s, err = podenv.Field(in.Pod, it.FieldRef.FieldPath)
+		case it.ResourceFieldRef != nil:
+			s, err = podenv.ResourceField(in.Pod, it.ResourceFieldRef.ContainerName, it.ResourceFieldRef, in.Allocatable)
+		}
+		if err != nil {
+			return err
+		}
+		if err := safePath(it.Path); err != nil {
+			return err
+		}
+		p[path.Clean(it.Path)] = file{[]byte(s), modeOf(it.Mode, mode), -1}
+	}
+	return nil
+}
+
+func (m *Manager) configMap(ctx context.Context, in Input, v *corev1.Volume) (string, time.Time, error) {
+	s, p := v.ConfigMap, payload{}
+	if err := m.addConfigMap(ctx, p, in.Pod.Namespace, s.Name, s.Items, modeOf(s.DefaultMode, defaultMode), may(s.Optional)); err != nil {
+		return "", time.Time{}, err
+	}
+	return m.writeVolume(in, v, p)
+}
+
+func (m *Manager) secret(ctx context.Context, in Input, v *corev1.Volume) (string, time.Time, error) {
+	s, p := v.Secret, payload{}
+	if err := m.addSecret(ctx, p, in.Pod.Namespace, s.SecretName, s.Items, modeOf(s.DefaultMode, defaultMode), may(s.Optional)); err != nil {
+		return "", time.Time{}, err
+	}
+	return m.writeVolume(in, v, p)
+}
+
+func (m *Manager) downwardAPI(_ context.Context, in Input, v *corev1.Volume) (string, time.Time, error) {
+	p := payload{}
+	if err := addDownward(p, in, v.DownwardAPI.Items, modeOf(v.DownwardAPI.DefaultMode, defaultMode)); err != nil {
+		return "", time.Time{}, err
+	}
+	return m.writeVolume(in, v, p)
+}
+
+func (m *Manager) projected(ctx context.Context, in Input, v *corev1.Volume) (string, time.Time, error) {
+	p, mode := payload{}, modeOf(v.Projected.DefaultMode, defaultMode)
+	var refresh time.Time
+	for _, s := range v.Projected.Sources {
+		var err error
+		switch {
+		case s.ConfigMap != nil:
+			err = m.addConfigMap(ctx, p, in.Pod.Namespace, s.ConfigMap.Name, s.ConfigMap.Items, mode, may(s.ConfigMap.Optional))
+		case s.Secret != nil:
+			err = m.addSecret(ctx, p, in.Pod.Namespace, s.Secret.Name, s.Secret.Items, mode, may(s.Secret.Optional))
+		case s.DownwardAPI != nil:
+			err = addDownward(p, in, s.DownwardAPI.Items, mode)
+		case s.ServiceAccountToken != nil:
+			var at time.Time
+			at, err = m.addToken(ctx, p, in, s.ServiceAccountToken, mode)
+			if refresh.IsZero() || at.Before(refresh) {
+				refresh = at
+			}
+		default:
+			err = fmt.Errorf("this source of a projected volume is not supported")
+		}
+		if err != nil {
+			return "", time.Time{}, err
+		}
+	}
+	path, _, err := m.writeVolume(in, v, p)
+	return path, refresh, err
+}
+
+func (m *Manager) addToken(ctx context.Context, p payload, in Input, s *corev1.ServiceAccountTokenProjection, mode uint32) (time.Time, error) {
+	if err := safePath(s.Path); err != nil {
+		return time.Time{}, err
+	}
+	seconds := int64(3600)
+	if s.ExpirationSeconds != nil {
+		seconds = *s.ExpirationSeconds
+	}
+	token, refresh, err := m.cfg.Objects.Token(ctx, in.Pod, s.Audience, seconds)
+	if err != nil {
+		return time.Time{}, err
+	}
+	f := file{[]byte(token), mode, commonUser(in.Pod)}
+	if sc := in.Pod.Spec.SecurityContext; f.uid >= 0 || sc != nil && sc.FSGroup != nil {
+		f.mode = 0o600
+	}
+	p[filepath.Clean(s.Path)] = f
+	return refresh, nil
+}
+
+// commonUser is the user that all containers of the pod run as, -1 if they differ or do not say.
+func commonUser(pod *corev1.Pod) int64 {
+	uid, first := int64(-1), true
+	see := func(sc *corev1.SecurityContext) bool {
+		u := int64(-1)
+		if p := pod.Spec.SecurityContext; p != nil && p.RunAsUser != nil {
+			u = *p.RunAsUser
+		}
+		if sc != nil && sc.RunAsUser != nil {
+			u = *sc.RunAsUser
+		}
+		same := first || u == uid
+		uid, first = u, false
+		return same
+	}
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			if !see(list[i].SecurityContext) {
+				return -1
+			}
+		}
+	}
+	return uid
+}
+
+func (m *Manager) writeVolume(in Input, v *corev1.Volume, p payload) (string, time.Time, error) {
+	dir := m.memoryPath(in.Pod.UID, v.Name)
+	// The files of tokens are owned before they are seen: the payload is written with its final owner and mode.
+	for _, name := range slices.Sorted(maps.Keys(p)) {
+		f := p[name]
+		if sc := in.Pod.Spec.SecurityContext; sc != nil && sc.FSGroup != nil {
+			f.mode |= 0o440
+			if f.mode&0o111 != 0 {
+				f.mode |= 0o110
+			}
+		}
+		p[name] = f
+	}
+	return dir, time.Time{}, writeAtomic(dir, p, group(in.Pod))
+}
+
+func group(pod *corev1.Pod) int {
+	if sc := pod.Spec.SecurityContext; sc != nil && sc.FSGroup != nil {
+		return int(*sc.FSGroup)
+	}
+	return -1
+}
