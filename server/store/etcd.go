@@ -1,0 +1,260 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver"
+	"go.etcd.io/etcd/server/v3/storage/mvcc"
+	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// root of all keys, and the end of their range.
+var (
+	rootKey = []byte("/registry/")
+	rootEnd = []byte("/registry0")
+)
+
+// singlePeerURL is what a member without peers advertises; nobody listens there.
+const singlePeerURL = "http://127.0.0.1:2380"
+
+// startTimeout bounds how long etcd may take from opened to serving; recovering a long log takes a while on slow disks.
+const startTimeout = 2 * time.Minute
+
+// member is one running embedded etcd.
+type member struct {
+	etcd   *embed.Etcd
+	server *etcdserver.EtcdServer
+	// failed is closed when etcd gave up; reason says why.
+	failed chan struct{}
+	reason string
+	once   sync.Once
+
+	mu    sync.Mutex
+	watch mvcc.WatchStream
+	id    mvcc.WatchID
+}
+
+// etcdConfig tunes etcd for one member.
+//
+//   - The tick is slow, for each one costs CPU for ever; open asks a lone member to campaign at once instead of waiting
+//     for an election timeout.
+//   - The backend commits rarely: the write-ahead log is what makes a write durable, a commit only shortens the replay
+//     after a crash. So a lone write costs one fsync, and at most a thousand writes or a minute of them are replayed.
+//   - Few raft entries stay in memory: there is no follower to catch up.
+func etcdConfig(cfg Config, m *member) (*embed.Config, error) {
+	c := embed.NewConfig()
+	c.Name = cfg.Name
+	c.Dir = cfg.Dir
+	c.TickMs, c.ElectionMs = 500, 2500
+	c.BackendBatchInterval = time.Minute
+	c.BackendBatchLimit = 1000
+	c.SnapshotCount = 10000
+	c.SnapshotCatchUpEntries = 500
+	c.MaxRequestBytes = MaxObjectSize + 64<<10
+	c.QuotaBackendBytes = 8 << 30
+	c.AutoCompactionRetention = "0" // see compact.go
+	c.CompactHashCheckTime = 24 * time.Hour
+	c.EnableGRPCGateway = false
+	c.BootstrapDefragThresholdMegabytes = 256
+	// 64 MiB segments, two of them allocated ahead, are a lot for a small disk.
+	wal.SegmentSizeBytes = 16 << 20
+	if m != nil {
+		c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newLogger(cfg.Log, m.fail))
+	}
+	peers, err := urls(cfg.PeerURL)
+	if err != nil {
+		return nil, fmt.Errorf("peer URL: %w", err)
+	}
+	clients, err := urls(cfg.ClientURL)
+	if err != nil {
+		return nil, fmt.Errorf("client URL: %w", err)
+	}
+	c.ListenPeerUrls, c.AdvertisePeerUrls = peers, peers
+	if len(peers) == 0 {
+		c.AdvertisePeerUrls, _ = urls(singlePeerURL)
+	}
+	c.ListenClientUrls, c.AdvertiseClientUrls = clients, clients
+	c.InitialCluster = c.InitialClusterFromName(cfg.Name)
+	return c, nil
+}
+
+func urls(s string) ([]url.URL, error) {
+	if s == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return nil, err
+	}
+	return []url.URL{*u}, nil
+}
+
+// open starts etcd and returns when it serves.
+func open(ctx context.Context, cfg Config) (*member, error) {
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, err
+	}
+	m := &member{failed: make(chan struct{})}
+	ec, err := etcdConfig(cfg, m)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.start(ec); err != nil {
+		return nil, fmt.Errorf("open etcd in %s (if the data is damaged, restore a snapshot, or move %s away to begin anew): %w",
+			cfg.Dir, filepath.Join(cfg.Dir, "member"), err)
+	}
+	if err := m.awaitReady(ctx); err != nil {
+		m.close()
+		return nil, fmt.Errorf("start etcd in %s: %w", cfg.Dir, err)
+	}
+	return m, nil
+}
+
+// start runs StartEtcd on a goroutine of its own, because a fatal error ends the goroutine it happens on.
+func (m *member) start(ec *embed.Config) error {
+	var err error
+	returned := make(chan struct{})
+	go func() {
+		defer close(returned)
+		m.etcd, err = embed.StartEtcd(ec)
+	}()
+	<-returned
+	if err != nil {
+		return err
+	}
+	if m.etcd == nil {
+		return errors.New(m.reason)
+	}
+	m.server = m.etcd.Server
+	return nil
+}
+
+func (m *member) awaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	campaign := time.NewTicker(2 * time.Millisecond)
+	defer campaign.Stop()
+	for {
+		select {
+		case <-m.server.ReadyNotify():
+			return nil
+		case <-campaign.C:
+			m.campaign(ctx)
+		case <-m.failed:
+			return errors.New(m.reason)
+		case <-m.server.StopNotify():
+			return errors.New("etcd stopped")
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// campaign makes a lone member stand for election now. Raft refuses until the member has applied its own addition to
+// the cluster, so this is said until there is a leader.
+func (m *member) campaign(ctx context.Context) {
+	if m.server.Lead() != 0 || len(m.server.Cluster().Members()) != 1 {
+		return
+	}
+	id := uint64(m.server.MemberID())
+	_ = m.server.Process(ctx, &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: &id, To: &id})
+}
+
+func (m *member) fail(reason string) {
+	m.once.Do(func() {
+		m.reason = reason
+		close(m.failed)
+	})
+}
+
+// closeTimeout bounds how long a member that failed is waited for; a healthy one closes in milliseconds.
+const closeTimeout = 10 * time.Second
+
+// close stops etcd; false means that it did not stop and still holds its files.
+func (m *member) close() bool {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		m.etcd.Close()
+	}()
+	select {
+	case <-done:
+		return true
+	case <-time.After(closeTimeout):
+		return false
+	}
+}
+
+// follow opens the one watch on all keys, for changes after rev.
+func (m *member) follow(ctx context.Context, rev int64) (<-chan mvcc.WatchResponse, error) {
+	stream := m.server.Watchable().NewWatchStream()
+	id, err := stream.Watch(ctx, 0, rootKey, rootEnd, rev+1)
+	if err != nil {
+		stream.Close()
+		return nil, fmt.Errorf("watch %s from %d: %w", rootKey, rev+1, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.watch, m.id = stream, id
+	return stream.Chan(), nil
+}
+
+func (m *member) unfollow() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.watch != nil {
+		m.watch.Close()
+		m.watch = nil
+	}
+}
+
+// requestProgress makes the watch say at which revision it is, even if no key has changed.
+func (m *member) requestProgress() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.watch != nil {
+		m.watch.RequestProgress(m.id)
+	}
+}
+
+// rangePage is how many keys are read from the backend at once.
+const rangePage = 500
+
+// scan calls visit for every key below prefix as it was at rev.
+func (m *member) scan(ctx context.Context, prefix string, rev int64, visit func(*mvccpb.KeyValue)) error {
+	start, end := []byte(prefix+"/"), []byte(prefix+"0") // '0' follows '/'
+	for {
+		page, err := m.server.KV().Range(ctx, start, end, mvcc.RangeOptions{Rev: rev, Limit: rangePage})
+		if err != nil {
+			return fmt.Errorf("read %s at revision %d: %w", prefix, rev, historyError(err))
+		}
+		for _, kv := range page.KVs {
+			visit(kv)
+		}
+		if len(page.KVs) < rangePage {
+			return nil
+		}
+		start = append(page.KVs[len(page.KVs)-1].Key, 0)
+	}
+}
+
+// historyError turns mvcc's errors into ours.
+func historyError(err error) error {
+	switch {
+	case errors.Is(err, mvcc.ErrCompacted):
+		return ErrCompacted
+	case errors.Is(err, mvcc.ErrFutureRev):
+		return ErrFuture
+	}
+	return err
+}
