@@ -1,0 +1,115 @@
+package apiserver
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/version"
+
+	"codeberg.org/skiff/skiff/server/api"
+	"codeberg.org/skiff/skiff/server/apiserver/authn"
+	"codeberg.org/skiff/skiff/server/apiserver/authz"
+	"codeberg.org/skiff/skiff/server/registry"
+	"codeberg.org/skiff/skiff/server/store"
+)
+
+// Config of a Server. What is not marked optional is required.
+type Config struct {
+	Registry  *registry.Registry
+	Catalogue *api.Catalogue
+	// Store is asked for readiness, and for snapshots when a proxy looks for a pod or a node. Optional in tests.
+	Store *store.Store
+
+	// Listen is the TCP address of the TLS listener, e.g. ":6443"; "" listens nowhere (see Serve and Handler).
+	Listen string
+	// GetCertificate is asked in each handshake, so that renewed certificates are served at once.
+	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// ClientCAs verify client certificates; the x509 authenticator has the same pool.
+	ClientCAs *x509.CertPool
+
+	// Authenticators are asked in order; the first that knows the caller wins.
+	Authenticators []authn.Authenticator
+	// Authorizers are asked in order; the first opinion wins.
+	Authorizers authz.Chain
+
+	// Version is served at /version.
+	Version version.Info
+	// CABundle is served at /cacerts, in PEM. OpenIDConfiguration and JWKS are the issuer's documents, in JSON.
+	CABundle            func() []byte
+	OpenIDConfiguration func() []byte
+	JWKS                func() []byte
+
+	// DialNode connects to an address ("host:port", as the node's status has it) through the node's tunnel or directly.
+	// An empty nodeName means a pod or service address of which the node is not known. Nil: net.Dialer.
+	DialNode func(ctx context.Context, nodeName, address string) (net.Conn, error)
+	// KubeletTLS is the client configuration towards kubelets (the server's identity and the CA).
+	KubeletTLS func() *tls.Config
+
+	// Extra handlers by exact path or, with a trailing slash, by prefix (joining, tunnels). They are behind
+	// authentication and authorization like any path, except those in PublicPaths.
+	Extra       map[string]http.Handler
+	PublicPaths []string
+
+	// Health checks beside the store's, by name, shown at /healthz, /livez and /readyz. Optional.
+	Checks []Check
+
+	// Metrics registers the server's metrics and gathers what /metrics shows; nil makes one.
+	Metrics *prometheus.Registry
+
+	// MaxReads and MaxWrites bound how many requests that are not streams run at once; default 400 and 200.
+	MaxReads, MaxWrites int64
+	// RequestTimeout of requests that are not streams; default 60 s.
+	RequestTimeout time.Duration
+
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// Check is one part of the server that can be unhealthy.
+type Check struct {
+	Name string
+	// Run returns why it is not healthy; it must return at once.
+	Run func() error
+	// ReadyOnly checks count for /readyz and not for /livez and /healthz.
+	ReadyOnly bool
+}
+
+// validate sets the defaults, once.
+func (c *Config) validate() error {
+	if c.Registry == nil || c.Catalogue == nil {
+		return errors.New("apiserver: Registry and Catalogue are required")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	c.Log = c.Log.With("component", "apiserver")
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.MaxReads == 0 {
+		c.MaxReads = 400
+	}
+	if c.MaxWrites == 0 {
+		c.MaxWrites = 200
+	}
+	if c.RequestTimeout == 0 {
+		c.RequestTimeout = 60 * time.Second
+	}
+	if c.Metrics == nil {
+		c.Metrics = prometheus.NewRegistry()
+	}
+	if c.DialNode == nil {
+		var d net.Dialer
+		c.DialNode = func(ctx context.Context, _, address string) (net.Conn, error) {
+			return d.DialContext(ctx, "tcp", address)
+		}
+	}
+	return nil
+}

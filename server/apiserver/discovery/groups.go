@@ -1,0 +1,175 @@
+package discovery
+
+import (
+	"slices"
+	"sort"
+	"strings"
+
+	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/version"
+
+	"codeberg.org/skiff/skiff/server/api"
+)
+
+type group struct {
+	name     string
+	versions []groupVersion // best first
+}
+
+type groupVersion struct {
+	name  string
+	kinds []servedKind
+}
+
+type servedKind struct {
+	*api.Kind
+	version *api.Version
+}
+
+var allVerbs = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
+
+// groupsOf sorts the catalogue by group and version, as clients prefer them: core first, then in catalogue order.
+func groupsOf(kinds []*api.Kind) []group {
+	var groups []group
+	for _, k := range kinds {
+		for i := range k.Versions {
+			v := &k.Versions[i]
+			g := findOrAdd(&groups, func(g *group) bool { return g.name == v.Group }, group{name: v.Group})
+			gv := findOrAdd(&g.versions, func(gv *groupVersion) bool { return gv.name == v.Version }, groupVersion{name: v.Version})
+			gv.kinds = append(gv.kinds, servedKind{k, v})
+		}
+	}
+	sort.SliceStable(groups, func(i, j int) bool { return groups[i].name == "" && groups[j].name != "" })
+	for _, g := range groups {
+		sort.SliceStable(g.versions, func(i, j int) bool {
+			return version.CompareKubeAwareVersionStrings(g.versions[i].name, g.versions[j].name) > 0
+		})
+		for _, gv := range g.versions {
+			sort.SliceStable(gv.kinds, func(i, j int) bool { return gv.kinds[i].Plural < gv.kinds[j].Plural })
+		}
+	}
+	return groups
+}
+
+func findOrAdd[T any](list *[]T, is func(*T) bool, fresh T) *T {
+	if i := slices.IndexFunc(*list, func(t T) bool { return is(&t) }); i >= 0 {
+		return &(*list)[i]
+	}
+	*list = append(*list, fresh)
+	return &(*list)[len(*list)-1]
+}
+
+func (g *group) apiGroup() metav1.APIGroup {
+	out := metav1.APIGroup{Name: g.name}
+	for _, v := range g.versions {
+		gv := schema.GroupVersion{Group: g.name, Version: v.name}
+		out.Versions = append(out.Versions, metav1.GroupVersionForDiscovery{GroupVersion: gv.String(), Version: v.name})
+	}
+	out.PreferredVersion = out.Versions[0]
+	return out
+}
+
+func (v *groupVersion) apiResourceList(group string) *metav1.APIResourceList {
+	gv := schema.GroupVersion{Group: group, Version: v.name}
+	out := &metav1.APIResourceList{GroupVersion: gv.String(), APIResources: []metav1.APIResource{}}
+	for _, k := range v.kinds {
+		out.APIResources = append(out.APIResources, metav1.APIResource{
+			Name: k.Plural, SingularName: singular(k.Kind), Namespaced: k.Namespaced, Kind: k.Kind.Kind,
+			Verbs: verbs(k.Kind), ShortNames: k.ShortNames, Categories: k.Categories,
+		})
+		for i := range k.Subresources {
+			s := &k.Subresources[i]
+			gvk := subGVK(k, s, gv)
+			r := metav1.APIResource{Name: k.Plural + "/" + s.Name, Namespaced: k.Namespaced, Kind: gvk.Kind, Verbs: subVerbs(s)}
+			if gvk.GroupVersion() != gv {
+				r.Group, r.Version = gvk.Group, gvk.Version
+			}
+			out.APIResources = append(out.APIResources, r)
+		}
+	}
+	return out
+}
+
+func singular(k *api.Kind) string {
+	if k.Singular != "" {
+		return k.Singular
+	}
+	return strings.ToLower(k.Kind)
+}
+
+func verbs(k *api.Kind) []string {
+	if k.Verbs == nil {
+		return allVerbs
+	}
+	out := slices.Clone(k.Verbs)
+	slices.Sort(out)
+	return out
+}
+
+// subVerbs leaves out "connect", which is not a verb of the API but says who serves it.
+func subVerbs(s *api.Subresource) []string {
+	out := make([]string, 0, len(s.Verbs))
+	for _, v := range s.Verbs {
+		if v != "connect" {
+			out = append(out, v)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func subGVK(k servedKind, s *api.Subresource, gv schema.GroupVersion) schema.GroupVersionKind {
+	if s.GVK.Kind != "" {
+		return s.GVK
+	}
+	return gv.WithKind(k.Kind.Kind)
+}
+
+// aggregatedList is the one document of the core group, or that of all others.
+func aggregatedList(groups []group, core bool) *apidiscoveryv2.APIGroupDiscoveryList {
+	out := &apidiscoveryv2.APIGroupDiscoveryList{Items: []apidiscoveryv2.APIGroupDiscovery{}}
+	for _, g := range groups {
+		if (g.name == "") != core {
+			continue
+		}
+		doc := apidiscoveryv2.APIGroupDiscovery{ObjectMeta: metav1.ObjectMeta{Name: g.name}}
+		for _, v := range g.versions {
+			doc.Versions = append(doc.Versions, v.aggregated(g.name))
+		}
+		out.Items = append(out.Items, doc)
+	}
+	return out
+}
+
+func (v *groupVersion) aggregated(group string) apidiscoveryv2.APIVersionDiscovery {
+	gv := schema.GroupVersion{Group: group, Version: v.name}
+	out := apidiscoveryv2.APIVersionDiscovery{Version: v.name, Freshness: apidiscoveryv2.DiscoveryFreshnessCurrent}
+	for _, k := range v.kinds {
+		r := apidiscoveryv2.APIResourceDiscovery{
+			Resource: k.Plural, ResponseKind: responseKind(gv.WithKind(k.Kind.Kind), gv), Scope: apidiscoveryv2.ScopeCluster,
+			SingularResource: singular(k.Kind), Verbs: verbs(k.Kind), ShortNames: k.ShortNames, Categories: k.Categories,
+		}
+		if k.Namespaced {
+			r.Scope = apidiscoveryv2.ScopeNamespace
+		}
+		for i := range k.Subresources {
+			s := &k.Subresources[i]
+			r.Subresources = append(r.Subresources, apidiscoveryv2.APISubresourceDiscovery{
+				Subresource: s.Name, ResponseKind: responseKind(subGVK(k, s, gv), gv), Verbs: subVerbs(s),
+			})
+		}
+		out.Resources = append(out.Resources, r)
+	}
+	return out
+}
+
+// responseKind names group and version only where they differ from the document's, as upstream writes it.
+func responseKind(gvk schema.GroupVersionKind, gv schema.GroupVersion) *metav1.GroupVersionKind {
+	out := &metav1.GroupVersionKind{Kind: gvk.Kind}
+	if gvk.GroupVersion() != gv {
+		out.Group, out.Version = gvk.Group, gvk.Version
+	}
+	return out
+}

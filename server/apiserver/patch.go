@@ -1,0 +1,3 @@
+package apiserver
+
+func (q *request) patch() error { return errMethod() }

@@ -1,0 +1,199 @@
+package apiserver
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"sort"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/authentication/user"
+
+	"codeberg.org/skiff/skiff/server/apiserver/discovery"
+)
+
+// serves tells whether the path names a resource of the catalogue.
+func (s *Server) serves(p *path) bool {
+	kind, _ := s.cfg.Catalogue.ByResource(schema.GroupVersionResource{Group: p.group, Version: p.version, Resource: p.plural})
+	return kind != nil && (p.sub == "" || kind.Subresource(p.sub) != nil)
+}
+
+// serveRoot serves what is not a resource.
+func (s *Server) serveRoot(w *response, r *http.Request, u user.Info, query url.Values) error {
+	path := r.URL.Path
+	if h := s.extra(path); h != nil {
+		h.ServeHTTP(w, r.WithContext(WithUser(r.Context(), u)))
+		return nil
+	}
+	if mutating(r.Method) {
+		if s.knownRoot(path) {
+			return errMethod()
+		}
+		return errNoRoute()
+	}
+	switch trimmed := strings.TrimSuffix(path, "/"); {
+	case trimmed == "/api" || trimmed == "/apis" || strings.HasPrefix(path, "/api/") || strings.HasPrefix(path, "/apis/"):
+		return s.serveDiscovery(w, r, trimmed)
+	case trimmed == "/version":
+		return s.sendJSON(w, r, &s.cfg.Version)
+	case trimmed == "/openapi/v2" || trimmed == "/openapi/v3" || strings.HasPrefix(path, "/openapi/v3/"):
+		return s.serveOpenAPI(w, r, trimmed, query)
+	case trimmed == "/metrics":
+		promhttp.HandlerFor(s.cfg.Metrics, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+		return nil
+	case path == "/cacerts" && s.cfg.CABundle != nil:
+		return w.send(r, http.StatusOK, "application/x-pem-file", s.cfg.CABundle())
+	case path == "/.well-known/openid-configuration" && s.cfg.OpenIDConfiguration != nil:
+		return w.send(r, http.StatusOK, "application/json", s.cfg.OpenIDConfiguration())
+	case path == "/openid/v1/jwks" && s.cfg.JWKS != nil:
+		return w.send(r, http.StatusOK, "application/jwk-set+json", s.cfg.JWKS())
+	case trimmed == "":
+		return s.serveIndex(w, r)
+	}
+	for _, endpoint := range []string{"/healthz", "/livez", "/readyz"} {
+		if rest, ok := strings.CutPrefix(path, endpoint); ok && (rest == "" || rest[0] == '/') {
+			return s.serveHealth(w, r, endpoint, strings.TrimPrefix(rest, "/"), query)
+		}
+	}
+	return errNoRoute()
+}
+
+func (s *Server) knownRoot(path string) bool {
+	switch strings.TrimSuffix(path, "/") {
+	case "/api", "/apis", "/version", "/healthz", "/livez", "/readyz", "/metrics", "/openapi/v2", "/openapi/v3":
+		return true
+	}
+	return false
+}
+
+func (s *Server) extra(path string) http.Handler {
+	if h, ok := s.cfg.Extra[path]; ok {
+		return h
+	}
+	for prefix, h := range s.cfg.Extra {
+		if strings.HasSuffix(prefix, "/") && strings.HasPrefix(path, prefix) {
+			return h
+		}
+	}
+	return nil
+}
+
+func (s *Server) sendJSON(w *response, r *http.Request, v any) error {
+	body, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return w.send(r, http.StatusOK, "application/json", body)
+}
+
+func (s *Server) serveDiscovery(w *response, r *http.Request, path string) error {
+	doc, ok, err := s.discovery.Get(path, r)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return errNoRoute()
+	}
+	return serveDocument(w, r, doc)
+}
+
+// serveDocument sends a document, or says that the client has it already.
+func serveDocument(w *response, r *http.Request, doc discovery.Document) error {
+	h := w.Header()
+	if doc.ETag != "" {
+		h.Set("ETag", doc.ETag)
+		h.Set("Vary", "Accept")
+		if r.Header.Get("If-None-Match") == doc.ETag {
+			w.WriteHeader(http.StatusNotModified)
+			return nil
+		}
+	}
+	return w.send(r, http.StatusOK, doc.MediaType, doc.Body)
+}
+
+// serveIndex lists the paths there are.
+func (s *Server) serveIndex(w *response, r *http.Request) error {
+	paths := []string{"/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics",
+		"/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"}
+	seen := map[string]bool{}
+	for _, k := range s.cfg.Catalogue.Kinds() {
+		for _, v := range k.Versions {
+			if v.Group != "" {
+				seen["/apis/"+v.Group] = true
+				seen["/apis/"+v.Group+"/"+v.Version] = true
+			}
+		}
+	}
+	for p := range seen {
+		paths = append(paths, p)
+	}
+	sort.Strings(paths)
+	return s.sendJSON(w, r, map[string][]string{"paths": paths})
+}
+
+// serveHealth answers healthz, livez and readyz, whole or one check.
+func (s *Server) serveHealth(w *response, r *http.Request, endpoint, one string, query url.Values) error {
+	exclude := query["exclude"]
+	var report strings.Builder
+	failed, found := 0, one == ""
+	for _, c := range s.checks() {
+		if one != "" && c.Name != one || c.ReadyOnly && endpoint != "/readyz" {
+			continue
+		}
+		found = true
+		switch err := c.Run(); {
+		case contains(exclude, c.Name):
+			fmt.Fprintf(&report, "[+]%s excluded: ok\n", c.Name)
+		case err == nil:
+			fmt.Fprintf(&report, "[+]%s ok\n", c.Name)
+		default:
+			failed++
+			fmt.Fprintf(&report, "[-]%s failed: reason withheld\n", c.Name)
+			s.cfg.Log.Debug("health check failed", "endpoint", endpoint, "check", c.Name, "error", err)
+		}
+	}
+	if !found {
+		return errNoRoute()
+	}
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	const plain = "text/plain; charset=utf-8"
+	name := strings.TrimPrefix(endpoint, "/")
+	if failed > 0 {
+		fmt.Fprintf(&report, "%s check failed\n", name)
+		return w.send(r, http.StatusInternalServerError, plain, []byte(report.String()))
+	}
+	if _, verbose := query["verbose"]; !verbose || one != "" {
+		return w.send(r, http.StatusOK, plain, []byte("ok"))
+	}
+	fmt.Fprintf(&report, "%s check passed\n", name)
+	return w.send(r, http.StatusOK, plain, []byte(report.String()))
+}
+
+// checks are the server's own and the configured ones.
+func (s *Server) checks() []Check {
+	checks := []Check{{Name: "ping", Run: func() error { return nil }}}
+	if s.cfg.Store != nil {
+		checks = append(checks, Check{Name: "etcd", ReadyOnly: true, Run: func() error {
+			select {
+			case <-s.cfg.Store.Ready():
+				return nil
+			default:
+				return fmt.Errorf("the store is not ready")
+			}
+		}})
+	}
+	checks = append(checks, s.cfg.Checks...)
+	checks = append(checks, Check{Name: "shutdown", ReadyOnly: true, Run: func() error {
+		select {
+		case <-s.stopping:
+			return fmt.Errorf("the server is shutting down")
+		default:
+			return nil
+		}
+	}})
+	return checks
+}
