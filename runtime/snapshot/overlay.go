@@ -1,0 +1,154 @@
+package snapshot
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// overlay is one mount to make: lower layers, lowest first, and dir with upper and work, at dir/rootfs.
+type overlay struct {
+	dir, empty string
+	lower      []string
+	writable   bool
+}
+
+// stack lists the lower directories in overlayfs's order, topmost first. overlayfs wants one with a writable layer and
+// two without.
+func (o overlay) stack() []string {
+	var dirs []string
+	for i := len(o.lower) - 1; i >= 0; i-- {
+		dirs = append(dirs, o.lower[i])
+	}
+	if len(dirs) == 0 || len(dirs) == 1 && !o.writable {
+		dirs = append(dirs, o.empty)
+	}
+	return dirs
+}
+
+// mount uses the mount API that takes layers one by one (Linux 6.5); older kernels read one page of options, so there
+// the layers get short names.
+func (o overlay) mount() error {
+	err := o.mountByOne()
+	if errors.Is(err, errOldKernel) {
+		return o.mountByPage()
+	}
+	return err
+}
+
+var errOldKernel = errors.New("the kernel has no lowerdir+")
+
+func (o overlay) mountByOne() error {
+	fd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return errOldKernel
+	}
+	defer unix.Close(fd)
+	for i, dir := range o.stack() {
+		if err := unix.FsconfigSetString(fd, "lowerdir+", dir); err != nil {
+			if i == 0 && errors.Is(err, unix.EINVAL) {
+				if _, serr := os.Stat(dir); serr != nil {
+					return serr
+				}
+				return errOldKernel
+			}
+			return fmt.Errorf("layer %s: %w", dir, explain(fd, err))
+		}
+	}
+	options := [][2]string{{"source", "skiff"}}
+	if o.writable {
+		options = append(options, [2]string{"upperdir", filepath.Join(o.dir, "upper")}, [2]string{"workdir", filepath.Join(o.dir, "work")})
+	}
+	for _, kv := range options {
+		if err := unix.FsconfigSetString(fd, kv[0], kv[1]); err != nil {
+			return fmt.Errorf("option %s: %w", kv[0], explain(fd, err))
+		}
+	}
+	// A kernel may turn these on by default; both tie a writable layer to one kernel's view of its lower layers.
+	for _, opt := range []string{"index", "metacopy"} {
+		unix.FsconfigSetString(fd, opt, "off")
+	}
+	if err := unix.FsconfigCreate(fd); err != nil {
+		return explain(fd, err)
+	}
+	attr := 0
+	if !o.writable {
+		attr = unix.MOUNT_ATTR_RDONLY
+	}
+	mfd, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, attr)
+	if err != nil {
+		return explain(fd, err)
+	}
+	defer unix.Close(mfd)
+	return unix.MoveMount(mfd, "", unix.AT_FDCWD, filepath.Join(o.dir, "rootfs"), unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+// explain adds what the kernel says in the mount's log.
+func explain(fd int, err error) error {
+	var said []string
+	buf := make([]byte, 1024)
+	for range 8 {
+		n, rerr := unix.Read(fd, buf)
+		if rerr != nil || n <= 0 {
+			break
+		}
+		said = append(said, strings.TrimSpace(string(buf[:n])))
+	}
+	if len(said) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w (%s)", err, strings.Join(said, "; "))
+}
+
+// mountByPage mounts with the one-page option string of mount(2). The layers are named by links l/0, l/1, … relative to
+// the working directory of a thread that is given up afterwards.
+func (o overlay) mountByPage() error {
+	links := filepath.Join(o.dir, "l")
+	if err := errors.Join(os.RemoveAll(links), os.Mkdir(links, 0o700)); err != nil {
+		return err
+	}
+	var short []string
+	for i, dir := range o.stack() {
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return err
+		}
+		name := "l/" + strconv.FormatInt(int64(i), 36)
+		if err := os.Symlink(abs, filepath.Join(o.dir, name)); err != nil {
+			return err
+		}
+		short = append(short, name)
+	}
+	data := "lowerdir=" + strings.Join(short, ":")
+	flags := uintptr(unix.MS_RDONLY)
+	if o.writable {
+		data, flags = data+",upperdir=upper,workdir=work", 0
+	}
+	if len(data) >= os.Getpagesize() {
+		return fmt.Errorf("%d layers do not fit into the mount options of this kernel", len(o.lower))
+	}
+	return inDirectory(o.dir, func() error { return unix.Mount("skiff", "rootfs", "overlay", flags, data) })
+}
+
+// inDirectory runs do on a thread of its own whose working directory is dir.
+func inDirectory(dir string, do func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		err := unix.Unshare(unix.CLONE_FS)
+		if err == nil {
+			err = unix.Chdir(dir)
+		}
+		if err == nil {
+			err = do()
+		}
+		done <- err
+	}()
+	return <-done
+}
