@@ -32,6 +32,7 @@ type Client struct {
 	catalogue  *api.Catalogue
 	authorizer Authorizer
 	user       user.Info
+	recorder   *Recorder
 }
 
 // New makes the client of a user. A nil authorizer allows everything (tests).

@@ -16,6 +16,9 @@ type Snapshot struct {
 // SnapshotOf pairs a store snapshot with the catalogue, for those that have no Client (the scheduler's tests).
 func SnapshotOf(s *store.Snapshot, c *api.Catalogue) Snapshot { return Snapshot{s, c} }
 
+// Catalogue of the kinds that the snapshot holds.
+func (s Snapshot) Catalogue() *api.Catalogue { return s.catalogue }
+
 // Get returns the object of T's kind, e.g. Get[*corev1.Pod](snap, "default", "web"); ok is false if there is none.
 func Get[T api.Object](s Snapshot, namespace, name string) (obj T, ok bool) {
 	kind := kindFor[T](s)

@@ -1,0 +1,160 @@
+package garbage
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"codeberg.org/skiff/skiff/server/api"
+	"codeberg.org/skiff/skiff/server/client"
+)
+
+type verb string
+
+const (
+	deleteObject  verb = "delete"
+	dropOwners    verb = "drop owners of"
+	dropFinalizer verb = "drop finalizer of"
+)
+
+// step is one write of a plan.
+type step struct {
+	verb      verb
+	target    item
+	policy    metav1.DeletionPropagation // of delete
+	owners    map[types.UID]bool         // of drop owners
+	finalizer string                     // of drop finalizer
+}
+
+func (s step) String() string {
+	text := fmt.Sprintf("%s %s %s/%s", s.verb, s.target.kind.Plural, s.target.obj.GetNamespace(), s.target.obj.GetName())
+	switch s.verb {
+	case deleteObject:
+		return text + " (" + string(s.policy) + ")"
+	case dropFinalizer:
+		return text + " (" + s.finalizer + ")"
+	}
+	var uids []string
+	for uid := range s.owners {
+		uids = append(uids, string(uid))
+	}
+	slices.Sort(uids)
+	return text + " (" + strings.Join(uids, " ") + ")"
+}
+
+// owner is what one reference of an object means.
+type owner struct {
+	ref     metav1.OwnerReference
+	unknown bool // its kind is not served, so nothing can be said
+	item    item // obj is nil if it does not exist
+}
+
+// have is one object with its owners and dependents, from one snapshot.
+type have struct {
+	item
+	owners     []owner
+	dependents []item
+}
+
+func observe(s client.Snapshot, it item) have {
+	h := have{item: it, dependents: dependents(s, it.obj.GetUID())}
+	for _, ref := range it.obj.GetOwnerReferences() {
+		found := find(s, it.obj.GetNamespace(), ref)
+		h.owners = append(h.owners, owner{ref: ref, unknown: found.kind == nil, item: found})
+	}
+	return h
+}
+
+// decide returns what to do about one object. It is an error when an owner's kind is not served (yet): then nothing may be
+// deleted, and the engine looks again later.
+func decide(h have) ([]step, error) {
+	if h.obj.GetDeletionTimestamp() != nil {
+		return decideDeleting(h), nil
+	}
+	var solid, waiting, dangling int
+	drop := map[types.UID]bool{}
+	for _, o := range h.owners {
+		switch {
+		case o.unknown:
+			return nil, fmt.Errorf("owner %s %s of %s %s/%s: no such kind is served", o.ref.APIVersion, o.ref.Kind, h.kind.Plural, h.obj.GetNamespace(), h.obj.GetName())
+		case o.item.obj == nil:
+			dangling++
+			drop[o.ref.UID] = true
+		case o.item.obj.GetDeletionTimestamp() != nil && has(o.item.obj, metav1.FinalizerDeleteDependents):
+			waiting++
+			drop[o.ref.UID] = true
+		default:
+			solid++
+		}
+	}
+	switch {
+	case dangling+waiting == 0:
+		return nil, nil
+	case solid > 0:
+		return []step{{verb: dropOwners, target: h.item, owners: drop}}, nil
+	case waiting > 0 && len(h.dependents) > 0:
+		return append(unblock(h), step{verb: deleteObject, target: h.item, policy: metav1.DeletePropagationForeground}), nil
+	}
+	return []step{{verb: deleteObject, target: h.item, policy: policyOf(h.obj)}}, nil
+}
+
+// unblock breaks a circle: when the object owns one of its owners which waits for it, that owner's reference must not block.
+func unblock(h have) []step {
+	var plan []step
+	for _, d := range h.dependents {
+		if d.obj.GetDeletionTimestamp() == nil {
+			continue
+		}
+		for _, o := range h.owners {
+			if o.item.obj != nil && o.item.obj.GetUID() == d.obj.GetUID() {
+				plan = append(plan, step{verb: dropOwners, target: d, owners: map[types.UID]bool{h.obj.GetUID(): true}})
+			}
+		}
+	}
+	return plan
+}
+
+func policyOf(obj api.Object) metav1.DeletionPropagation {
+	switch {
+	case has(obj, metav1.FinalizerOrphanDependents):
+		return metav1.DeletePropagationOrphan
+	case has(obj, metav1.FinalizerDeleteDependents):
+		return metav1.DeletePropagationForeground
+	}
+	return metav1.DeletePropagationBackground
+}
+
+// decideDeleting finishes a deletion that waits for this controller.
+func decideDeleting(h have) (plan []step) {
+	switch {
+	case has(h.obj, metav1.FinalizerOrphanDependents):
+		for _, d := range h.dependents {
+			plan = append(plan, step{verb: dropOwners, target: d, owners: map[types.UID]bool{h.obj.GetUID(): true}})
+		}
+		return append(plan, step{verb: dropFinalizer, target: h.item, finalizer: metav1.FinalizerOrphanDependents})
+	case has(h.obj, metav1.FinalizerDeleteDependents):
+		for _, d := range h.dependents {
+			for _, ref := range d.obj.GetOwnerReferences() {
+				if ref.UID == h.obj.GetUID() && blocks(ref) {
+					return nil // its own turn deletes it, and its end wakes this object again
+				}
+			}
+		}
+		return []step{{verb: dropFinalizer, target: h.item, finalizer: metav1.FinalizerDeleteDependents}}
+	}
+	return nil
+}
+
+// kindOf is the kind that a reference names, in whichever version it says.
+func kindOf(s client.Snapshot, ref metav1.OwnerReference) *api.Kind {
+	gv, err := schema.ParseGroupVersion(ref.APIVersion)
+	if err != nil {
+		return nil
+	}
+	kind, _ := s.Catalogue().ByKind(gv.WithKind(ref.Kind))
+	return kind
+}

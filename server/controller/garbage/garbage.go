@@ -1,0 +1,216 @@
+// Package garbage deletes what its owners left behind, by metadata.ownerReferences, across all kinds, and carries out
+// the propagation policies of deletions (foreground, background, orphan).
+//
+// It keeps no graph: the store's index on owner uids is the graph, and the snapshot is consistent over all kinds, so that an
+// owner that is not in it does not exist.
+//
+//	owner deleted, background   owner goes at once; its dependents have no owner left and are deleted
+//	owner deleted, foreground   owner waits with the finalizer foregroundDeletion until its blocking dependents are gone
+//	owner deleted, orphan       owner waits with the finalizer orphan until no dependent refers to it
+package garbage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"codeberg.org/skiff/skiff/server/api"
+	"codeberg.org/skiff/skiff/server/client"
+	"codeberg.org/skiff/skiff/server/controller"
+	"codeberg.org/skiff/skiff/server/store"
+)
+
+// ownerIndex is kept by the store over every kind.
+const ownerIndex = "metadata.ownerReferences.uid"
+
+// New returns the controller; its keys name an object of any kind, see keyOf.
+func New() controller.Controller {
+	return controller.Controller{
+		Name:    "generic-garbage-collector",
+		Workers: 8,
+		Inputs:  []controller.Input{{Keys: keys}},
+		Reconcile: func(ctx context.Context, c *client.Client, key string) (controller.Result, error) {
+			return controller.Result{}, reconcile(ctx, c, key)
+		},
+	}
+}
+
+func keyOf(kind *api.Kind, obj api.Object) string {
+	return strings.Join([]string{kind.Group, kind.Plural, obj.GetNamespace(), obj.GetName()}, "|")
+}
+
+// keys: an object whose owners or deletion have to be looked at, the dependents of one that has gone, and the owner of a dependent that has gone.
+func keys(s client.Snapshot, e *store.Event) (out []string) {
+	obj := e.Object
+	if e.Type == store.Deleted {
+		for _, d := range dependents(s, obj.GetUID()) {
+			out = append(out, keyOf(d.kind, d.obj))
+		}
+		for _, ref := range obj.GetOwnerReferences() {
+			if owner := find(s, obj.GetNamespace(), ref); owner.obj != nil && owner.obj.GetDeletionTimestamp() != nil {
+				out = append(out, keyOf(owner.kind, owner.obj))
+			}
+		}
+		return out
+	}
+	if len(obj.GetOwnerReferences()) > 0 && !sameOwners(e) || waits(obj) {
+		out = append(out, keyOf(e.Kind, obj))
+	}
+	if waits(obj) && !wasWaiting(e) {
+		for _, d := range dependents(s, obj.GetUID()) {
+			out = append(out, keyOf(d.kind, d.obj))
+		}
+	}
+	// A dependent that lost its reference, or no longer blocks, may set its old owner free.
+	if e.Old != nil && !sameOwners(e) {
+		for _, ref := range e.Old.GetOwnerReferences() {
+			if owner := find(s, obj.GetNamespace(), ref); owner.obj != nil && waits(owner.obj) {
+				out = append(out, keyOf(owner.kind, owner.obj))
+			}
+		}
+	}
+	return out
+}
+
+func sameOwners(e *store.Event) bool {
+	if e.Old == nil {
+		return false
+	}
+	a, b := e.Old.GetOwnerReferences(), e.Object.GetOwnerReferences()
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i].UID != b[i].UID || blocks(a[i]) != blocks(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func wasWaiting(e *store.Event) bool { return e.Old != nil && waits(e.Old) }
+
+// waits tells whether the object is being deleted and this controller has to finish that.
+func waits(obj api.Object) bool {
+	return obj.GetDeletionTimestamp() != nil && (has(obj, metav1.FinalizerOrphanDependents) || has(obj, metav1.FinalizerDeleteDependents))
+}
+
+func has(obj api.Object, finalizer string) bool {
+	for _, f := range obj.GetFinalizers() {
+		if f == finalizer {
+			return true
+		}
+	}
+	return false
+}
+
+func blocks(ref metav1.OwnerReference) bool {
+	return ref.BlockOwnerDeletion != nil && *ref.BlockOwnerDeletion
+}
+
+type item struct {
+	kind *api.Kind
+	obj  api.Object
+}
+
+func dependents(s client.Snapshot, uid types.UID) (out []item) {
+	for _, kind := range s.Catalogue().Kinds() {
+		if kind.Virtual {
+			continue
+		}
+		for obj := range s.Snapshot.ByIndex(kind, ownerIndex, string(uid)) {
+			out = append(out, item{kind, obj})
+		}
+	}
+	return out
+}
+
+// find returns the object that a reference of a dependent in namespace means; obj is nil if it does not exist, kind is nil
+// if no such kind is served.
+func find(s client.Snapshot, namespace string, ref metav1.OwnerReference) item {
+	kind := kindOf(s, ref)
+	if kind == nil {
+		return item{}
+	}
+	if !kind.Namespaced {
+		namespace = ""
+	}
+	obj := s.Snapshot.Get(kind, namespace, ref.Name)
+	if obj == nil || obj.GetUID() != ref.UID {
+		return item{kind: kind}
+	}
+	return item{kind, obj}
+}
+
+func reconcile(ctx context.Context, c *client.Client, key string) error {
+	part := strings.SplitN(key, "|", 4)
+	snap := c.Snapshot()
+	for _, kind := range c.Catalogue().Kinds() {
+		if kind.Group != part[0] || kind.Plural != part[1] || kind.Virtual {
+			continue
+		}
+		obj := snap.Snapshot.Get(kind, part[2], part[3])
+		if obj == nil {
+			return nil
+		}
+		plan, err := decide(observe(snap, item{kind, obj}))
+		return errors.Join(err, apply(ctx, c, plan))
+	}
+	return nil
+}
+
+// apply does the steps of a plan in order; what has gone or changed meanwhile is decided anew by the event that tells so.
+func apply(ctx context.Context, c *client.Client, plan []step) error {
+	for _, s := range plan {
+		if err := applyStep(ctx, c, s); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("%s: %w", s, err)
+		}
+	}
+	return nil
+}
+
+func applyStep(ctx context.Context, c *client.Client, s step) error {
+	uid := s.target.obj.GetUID()
+	switch s.verb {
+	case deleteObject:
+		rv, policy := s.target.obj.GetResourceVersion(), s.policy
+		return c.Delete(ctx, s.target.obj, metav1.DeleteOptions{PropagationPolicy: &policy,
+			Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &rv}})
+	case dropOwners:
+		return mutate(ctx, c, s.target.obj, func(obj api.Object) {
+			var kept []metav1.OwnerReference
+			for _, ref := range obj.GetOwnerReferences() {
+				if !s.owners[ref.UID] {
+					kept = append(kept, ref)
+				}
+			}
+			obj.SetOwnerReferences(kept)
+		})
+	case dropFinalizer:
+		return mutate(ctx, c, s.target.obj, func(obj api.Object) {
+			var kept []string
+			for _, f := range obj.GetFinalizers() {
+				if f != s.finalizer {
+					kept = append(kept, f)
+				}
+			}
+			obj.SetFinalizers(kept)
+		})
+	}
+	return fmt.Errorf("no such verb %q", s.verb)
+}
+
+func mutate(ctx context.Context, c *client.Client, target api.Object, change func(api.Object)) error {
+	_, err := c.Mutate(ctx, target, "", func(obj api.Object) error {
+		if obj.GetUID() == target.GetUID() {
+			change(obj)
+		}
+		return nil
+	})
+	return err
+}

@@ -1,0 +1,143 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"codeberg.org/skiff/skiff/server/api"
+	"codeberg.org/skiff/skiff/server/client"
+	"codeberg.org/skiff/skiff/server/controller"
+)
+
+// burst is how many pods one reconciliation creates or deletes at most; the rest follows in the next.
+const burst = 500
+
+// Apply carries a plan out. What it could not create or delete is told in reason (FailedCreate, FailedDelete) and the error.
+func Apply(ctx context.Context, c *client.Client, set Set, p Plan) (reason string, err error) {
+	if err := errors.Join(adopt(ctx, c, set, p.Adopt), release(ctx, c, set, p.Release)); err != nil {
+		return "", err
+	}
+	if err := slowStart(min(p.Create, burst), func() error { return create(ctx, c, set) }); err != nil {
+		return "FailedCreate", err
+	}
+	doomed := p.Delete[:min(len(p.Delete), burst)]
+	if err := parallel(len(doomed), func(i int) error { return remove(ctx, c, set, doomed[i]) }); err != nil {
+		return "FailedDelete", err
+	}
+	if p.Create > burst || len(p.Delete) > burst {
+		return "", fmt.Errorf("%d more pods to go", max(p.Create, len(p.Delete))-burst)
+	}
+	return "", nil
+}
+
+// PodOf makes a pod of a template for its controller.
+func PodOf(template *corev1.PodTemplateSpec, owner api.Object, ref metav1.OwnerReference) *corev1.Pod {
+	t := template.DeepCopy()
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: owner.GetNamespace(), GenerateName: owner.GetName() + "-",
+			Labels: t.Labels, Annotations: t.Annotations, Finalizers: t.Finalizers,
+			OwnerReferences: []metav1.OwnerReference{ref},
+		},
+		Spec: t.Spec,
+	}
+}
+
+func create(ctx context.Context, c *client.Client, set Set) error {
+	pod, err := c.Create(ctx, PodOf(set.Template, set.Object, *metav1.NewControllerRef(set.Object, set.GVK)))
+	switch {
+	case err == nil:
+		c.Event(set.Object, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %s", pod.GetName())
+	case !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		c.Event(set.Object, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
+	}
+	return err
+}
+
+func remove(ctx context.Context, c *client.Client, set Set, pod *corev1.Pod) error {
+	if err := c.DeleteNow(ctx, pod); err != nil {
+		c.Event(set.Object, corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
+		return fmt.Errorf("delete pod %s: %w", pod.Name, err)
+	}
+	c.Event(set.Object, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %s", pod.Name)
+	return nil
+}
+
+func adopt(ctx context.Context, c *client.Client, set Set, pods []*corev1.Pod) error {
+	ref := metav1.NewControllerRef(set.Object, set.GVK)
+	return each(pods, func(pod *corev1.Pod) error {
+		_, err := c.Mutate(ctx, pod, "", func(obj api.Object) error {
+			if obj.GetUID() == pod.UID && metav1.GetControllerOf(obj) == nil && obj.GetDeletionTimestamp() == nil {
+				obj.SetOwnerReferences(append(obj.GetOwnerReferences(), *ref))
+			}
+			return nil
+		})
+		return err
+	})
+}
+
+func release(ctx context.Context, c *client.Client, set Set, pods []*corev1.Pod) error {
+	return each(pods, func(pod *corev1.Pod) error {
+		_, err := c.Mutate(ctx, pod, "", func(obj api.Object) error {
+			var kept []metav1.OwnerReference
+			for _, ref := range obj.GetOwnerReferences() {
+				if ref.UID != set.Object.GetUID() {
+					kept = append(kept, ref)
+				}
+			}
+			obj.SetOwnerReferences(kept)
+			return nil
+		})
+		return err
+	})
+}
+
+func each(pods []*corev1.Pod, do func(*corev1.Pod) error) error {
+	var errs []error
+	for _, pod := range pods {
+		if err := do(pod); controller.IgnoreGone(err) != nil {
+			errs = append(errs, fmt.Errorf("pod %s: %w", pod.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// slowStart calls do n times, in batches of 1, 2, 4 …, and stops after the batch in which one fails: a quota that is used up
+// costs one refused request and not a thousand.
+func slowStart(n int, do func() error) error {
+	for batch := 1; n > 0; batch *= 2 {
+		size := min(batch, n)
+		if err := parallel(size, func(int) error { return do() }); err != nil {
+			return err
+		}
+		n -= size
+	}
+	return nil
+}
+
+// parallel runs do(0) … do(n-1), at most 16 at a time, and returns the first error.
+func parallel(n int, do func(i int) error) error {
+	errs := make([]error, n)
+	slots := make(chan struct{}, 16)
+	var wg sync.WaitGroup
+	for i := range n {
+		slots <- struct{}{}
+		wg.Go(func() {
+			errs[i] = do(i)
+			<-slots
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

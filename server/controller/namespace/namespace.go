@@ -1,0 +1,141 @@
+// Package namespace empties namespaces that are being deleted and then lets them go.
+//
+// Pods go first, since they use the rest (KEP-5080); when no pod is left, everything else goes. What still stands is
+// told in the namespace's conditions. When nothing is left the "kubernetes" finalizer is removed, and the registry
+// removes the namespace.
+package namespace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"codeberg.org/skiff/skiff/server/api"
+	"codeberg.org/skiff/skiff/server/client"
+	"codeberg.org/skiff/skiff/server/controller"
+	"codeberg.org/skiff/skiff/server/store"
+)
+
+// New returns the controller; its keys are namespaces. now stamps conditions.
+func New(now func() metav1.Time) controller.Controller {
+	return controller.Controller{
+		Name:    "namespace-controller",
+		Workers: 4,
+		Inputs: []controller.Input{{Keys: func(s client.Snapshot, e *store.Event) []string {
+			name := e.Object.GetNamespace()
+			if ns, ok := e.Object.(*corev1.Namespace); ok {
+				name = ns.Name
+			} else if e.Type == store.Added || name == "" {
+				return nil
+			}
+			if ns, ok := client.Get[*corev1.Namespace](s, "", name); !ok || ns.DeletionTimestamp == nil {
+				return nil
+			}
+			return []string{name}
+		}}},
+		Reconcile: func(ctx context.Context, c *client.Client, key string) (controller.Result, error) {
+			ns, ok := client.Get[*corev1.Namespace](c.Snapshot(), "", key)
+			if !ok || ns.DeletionTimestamp == nil {
+				return controller.Result{}, nil
+			}
+			return controller.Result{}, reconcile(ctx, c, ns, now())
+		},
+	}
+}
+
+func reconcile(ctx context.Context, c *client.Client, ns *corev1.Namespace, now metav1.Time) error {
+	failed := apply(ctx, c, decide(observe(c, ns.Name)))
+	left := observe(c, ns.Name)
+	if conditions, changed := decideConditions(ns.Status.Conditions, left, failed, now); changed {
+		_, err := c.Mutate(ctx, ns, "status", func(obj api.Object) error {
+			obj.(*corev1.Namespace).Status.Conditions = conditions
+			return nil
+		})
+		if err != nil {
+			return gone(err)
+		}
+	}
+	if failed != nil || len(left) > 0 {
+		return failed // a deletion of what is left wakes this loop again
+	}
+	_, err := c.Mutate(ctx, ns, "finalize", func(obj api.Object) error {
+		next := obj.(*corev1.Namespace)
+		var kept []corev1.FinalizerName
+		for _, f := range next.Spec.Finalizers {
+			if f != corev1.FinalizerKubernetes {
+				kept = append(kept, f)
+			}
+		}
+		next.Spec.Finalizers = kept
+		return nil
+	})
+	return gone(err)
+}
+
+func gone(err error) error {
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// content is the objects of one kind in the namespace.
+type content struct {
+	kind    *api.Kind
+	objects []api.Object
+}
+
+func observe(c *client.Client, namespace string) []content {
+	snap := c.Snapshot()
+	var all []content
+	for _, kind := range c.Catalogue().Kinds() {
+		if !kind.Namespaced || kind.Virtual {
+			continue
+		}
+		found := content{kind: kind}
+		for obj := range snap.Snapshot.List(kind, namespace, "") {
+			found.objects = append(found.objects, obj)
+		}
+		if len(found.objects) > 0 {
+			all = append(all, found)
+		}
+	}
+	return all
+}
+
+// decide returns the objects to delete now: the pods, and without pods everything that is not being deleted already.
+func decide(all []content) []api.Object {
+	var pods, others []api.Object
+	hasPods := false
+	for _, found := range all {
+		for _, obj := range found.objects {
+			isPod := found.kind.Group == "" && found.kind.Plural == "pods"
+			hasPods = hasPods || isPod
+			switch {
+			case obj.GetDeletionTimestamp() != nil:
+			case isPod:
+				pods = append(pods, obj)
+			default:
+				others = append(others, obj)
+			}
+		}
+	}
+	if hasPods {
+		return pods
+	}
+	return others
+}
+
+func apply(ctx context.Context, c *client.Client, plan []api.Object) error {
+	var errs []error
+	for _, obj := range plan {
+		if err := c.DeleteNow(ctx, obj); err != nil {
+			errs = append(errs, fmt.Errorf("delete %s %s: %w", c.KindOf(obj).Plural, obj.GetName(), err))
+		}
+	}
+	return errors.Join(errs...)
+}
