@@ -152,7 +152,7 @@ func TestOldNamespaceOfTheSameID(t *testing.T) {
 
 type nodeList []*corev1.Node
 
-func (l nodeList) Nodes() []*corev1.Node       { return l }
+func (l nodeList) Nodes() []*corev1.Node        { return l }
 func (l nodeList) OnNodes(func()) (stop func()) { return func() {} }
 
 // TestOverlay has two nodes, each in a namespace, joined by a veth, and a third namespace that is the world outside.
