@@ -114,7 +114,8 @@ func (p *path) refine(query url.Values) {
 	}
 	// A list or watch of one name is authorized as that name (the node authorizer and resourceNames need it).
 	if p.name == "" && (p.verb == "list" || p.verb == "watch" || p.verb == "deletecollection") {
-		if name, ok := nameOfSelector(query.Get("fieldSelector")); ok {
+		p.fields = query.Get("fieldSelector")
+		if name, ok := nameOfSelector(p.fields); ok {
 			p.selectedName = name
 		}
 	}
@@ -201,7 +202,7 @@ func attributes(r *http.Request, p *path, u user.Info) *authz.Attributes {
 		name = p.selectedName
 	}
 	return &authz.Attributes{User: u, Verb: p.verb, Group: p.group, Version: p.version, Resource: p.plural,
-		Subresource: p.sub, Namespace: p.namespace, Name: name}
+		Subresource: p.sub, Namespace: p.namespace, Name: name, Fields: p.fields}
 }
 
 // authorize asks the chain. Public paths need nobody's permission.

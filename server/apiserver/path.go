@@ -13,9 +13,10 @@ type path struct {
 	namespace, name               string
 	rest                          string // what follows the subresource: proxy paths
 	verb                          string // get, list, watch, create, update, patch, delete, deletecollection
-	selectedName string // metadata.name of a field selector
+	fields                        string // the field selector
+	selectedName                  string // metadata.name in it
 	watchPrefix, namespacedInPath bool
-	hasRest bool
+	hasRest                       bool
 }
 
 // parsePath splits a URL's path. A path that is not a resource's has resource == false.

@@ -237,4 +237,3 @@ func (e *eventEncoder) plain(buf []byte, eventType string, gvk schema.GroupVersi
 	}
 	return codec.AppendEvent(buf, e.q.format(), eventType, data), nil
 }
-

@@ -28,6 +28,8 @@ type Attributes struct {
 
 	Group, Version, Resource, Subresource string
 	Namespace, Name                       string
+	// Fields is the field selector of a list, watch or deletecollection, as it was sent.
+	Fields string
 }
 
 // IsResource tells a resource from a path.
