@@ -30,6 +30,9 @@ type Kind struct {
 	ShortNames       []string
 	Categories       []string
 	Namespaced       bool
+	// Virtual kinds are not stored: POST is their only verb, and an action of the registry answers it (the access
+	// reviews, TokenReview, Binding). Their Prefix is empty and their Version.NewList is nil.
+	Virtual bool
 
 	// Versions lists the API versions that serve this kind. Versions[0] is the hub: the form in which objects are
 	// held in memory, validated and stored. The others are converted at the HTTP border.
@@ -49,7 +52,8 @@ type Kind struct {
 	// are listed too, for discovery and authorization; the apiserver serves them itself.
 	Subresources []Subresource
 
-	// Columns are the columns of `kubectl get`, without Name, which is always first.
+	// Columns are the columns of `kubectl get`, without Name, which is always first (unless one of Columns is called
+	// Name, as for Events, which print it last). A kind without Columns shows Name and Created At.
 	Columns []Column
 
 	// Fields returns the selectable fields beside metadata.name and metadata.namespace; FieldNames lists their
@@ -75,6 +79,8 @@ type Version struct {
 	// ToHub and FromHub convert to and from Versions[0]. Nil for the hub. Neither changes its argument.
 	ToHub   func(Object) (Object, error)
 	FromHub func(Object) (Object, error)
+	// Deprecation, when set, is the text of a Warning header on every request through this version.
+	Deprecation string
 	// Plural, when set, is the resource's name in this version if it differs (it never does for built-in kinds).
 	Plural string
 }
@@ -114,7 +120,8 @@ type Strategy struct {
 type Subresource struct {
 	// Name is the path element, e.g. "status".
 	Name string
-	// Verbs is a subset of get, update, patch, create, delete, and connect for streams.
+	// Verbs is a subset of get, update, patch, create, delete, and connect for what the apiserver serves itself
+	// (streams and proxies): discovery shows the others.
 	Verbs []string
 	// GVK of what is sent and received, if it is not the kind itself (scale: autoscaling/v1 Scale).
 	GVK schema.GroupVersionKind

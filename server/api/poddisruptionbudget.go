@@ -1,0 +1,35 @@
+package api
+
+import (
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+func podDisruptionBudget() *Kind {
+	amount := func(v *intstr.IntOrString) string {
+		if v == nil {
+			return "N/A"
+		}
+		return v.String()
+	}
+	return &Kind{
+		Group: "policy", Kind: "PodDisruptionBudget", Plural: "poddisruptionbudgets", Singular: "poddisruptionbudget",
+		ShortNames: []string{"pdb"}, Namespaced: true,
+		Versions: []Version{typed[policyv1.PodDisruptionBudget, policyv1.PodDisruptionBudgetList]("policy", "v1")},
+		Prefix:   "/registry/poddisruptionbudgets",
+		Strategy: Strategy{
+			PrepareCreate: created(func(b *policyv1.PodDisruptionBudget) { b.Status = policyv1.PodDisruptionBudgetStatus{} }),
+			PrepareUpdate: updated(func(b, old *policyv1.PodDisruptionBudget) { b.Status = old.Status },
+				func(b *policyv1.PodDisruptionBudget) any { return b.Spec }),
+			Validate:       one(validatePodDisruptionBudget),
+			ValidateUpdate: pair(func(b, _ *policyv1.PodDisruptionBudget) fieldErrors { return validatePodDisruptionBudget(b) }),
+		},
+		Subresources: []Subresource{status(func(to, from *policyv1.PodDisruptionBudget) { to.Status = from.Status }, validatePodDisruptionBudgetStatus)},
+		Columns: []Column{
+			str("Min Available", "pods that must stay", func(b *policyv1.PodDisruptionBudget) string { return amount(b.Spec.MinAvailable) }),
+			str("Max Unavailable", "pods that may go", func(b *policyv1.PodDisruptionBudget) string { return amount(b.Spec.MaxUnavailable) }),
+			num("Allowed Disruptions", "pods that may go now", func(b *policyv1.PodDisruptionBudget) int32 { return b.Status.DisruptionsAllowed }),
+			age(),
+		},
+	}
+}
