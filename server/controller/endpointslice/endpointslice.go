@@ -1,0 +1,106 @@
+// Package endpointslice keeps the EndpointSlices of every Service that has a selector.
+//
+// A pod's change touches one slice: endpoints stay in the slice they are in, new ones fill slices with room, and only what
+// is left over makes a new one (at most 100 endpoints in each).
+package endpointslice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"codeberg.org/skiff/skiff/server/client"
+	"codeberg.org/skiff/skiff/server/controller"
+	"codeberg.org/skiff/skiff/server/controller/internal/backend"
+	"codeberg.org/skiff/skiff/server/store"
+)
+
+const (
+	managedBy    = "endpointslice-controller.k8s.io"
+	serviceIndex = discoveryv1.LabelServiceName
+)
+
+// New returns the controller; its keys are Services, "namespace/name".
+func New() controller.Controller {
+	return controller.Controller{
+		Name:    "endpointslice-controller",
+		Workers: 8,
+		Inputs: []controller.Input{
+			{Kind: &corev1.Service{}, Keys: backend.ServiceKey},
+			{Kind: &corev1.Pod{}, Keys: backend.PodKeys},
+			{Kind: &discoveryv1.EndpointSlice{}, Keys: func(_ client.Snapshot, e *store.Event) []string {
+				l := e.Object.GetLabels()
+				if e.Type == store.Added || l[discoveryv1.LabelManagedBy] != managedBy || l[discoveryv1.LabelServiceName] == "" {
+					return nil
+				}
+				return []string{e.Object.GetNamespace() + "/" + l[discoveryv1.LabelServiceName]}
+			}},
+			{Kind: &corev1.Node{}, Keys: zoneKeys},
+		},
+		Reconcile: reconcile,
+	}
+}
+
+// zoneKeys: when a node's zone changes, so do the endpoints on it.
+func zoneKeys(s client.Snapshot, e *store.Event) (keys []string) {
+	if e.Type != store.Modified || e.Old.GetLabels()[corev1.LabelTopologyZone] == e.Object.GetLabels()[corev1.LabelTopologyZone] {
+		return nil
+	}
+	for service := range client.List[*corev1.Service](s, "") {
+		keys = append(keys, service.Namespace+"/"+service.Name)
+	}
+	return keys
+}
+
+func reconcile(ctx context.Context, c *client.Client, key string) (controller.Result, error) {
+	namespace, name, _ := strings.Cut(key, "/")
+	snap := c.Snapshot()
+	service, ok := client.Get[*corev1.Service](snap, namespace, name)
+	if !ok || service.DeletionTimestamp != nil {
+		return controller.Result{}, nil // the garbage collector follows the owner reference
+	}
+	var have []*discoveryv1.EndpointSlice
+	for slice := range client.ByIndex[*discoveryv1.EndpointSlice](snap, serviceIndex, key) {
+		if slice.Labels[discoveryv1.LabelManagedBy] == managedBy && slice.DeletionTimestamp == nil {
+			have = append(have, slice)
+		}
+	}
+	if !backend.Managed(service) {
+		if service.Spec.Type == corev1.ServiceTypeExternalName {
+			return controller.Result{}, apply(ctx, c, plan{remove: have})
+		}
+		return controller.Result{}, nil
+	}
+	zones := func(node string) string {
+		if n, ok := client.Get[*corev1.Node](snap, "", node); ok {
+			return n.Labels[corev1.LabelTopologyZone]
+		}
+		return ""
+	}
+	return controller.Result{}, apply(ctx, c, decide(service, backend.Pods(snap, service), zones, have))
+}
+
+func apply(ctx context.Context, c *client.Client, p plan) error {
+	var errs []error
+	for _, slice := range p.create {
+		if _, err := c.Create(ctx, slice); err != nil && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+			errs = append(errs, fmt.Errorf("create endpoint slice: %w", err))
+		}
+	}
+	for _, slice := range p.update {
+		if _, err := c.Update(ctx, slice); err != nil && !apierrors.IsNotFound(err) {
+			errs = append(errs, fmt.Errorf("update endpoint slice %s: %w", slice.Name, err))
+		}
+	}
+	for _, slice := range p.remove {
+		if err := c.DeleteNow(ctx, slice); err != nil {
+			errs = append(errs, fmt.Errorf("delete endpoint slice %s: %w", slice.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
