@@ -25,9 +25,20 @@
 // [ErrCompacted]. Every watcher sees the same order. A watcher that does not read is cut off with [ErrSlow], not
 // buffered for ever. An event is encoded once per media type ([Event.Encoded]), however many watchers receive it.
 //
+// # Goroutines
+//
+// Run is the applier: it opens etcd, follows one watch on /registry/, and is the only one that changes the cache. Beside
+// it there is the compactor, one goroutine per [Watch], and etcd's own. Readers and writers run on their callers'.
+//
+// # Paging
+//
+// [Store.SnapshotAt] finds a state again: the current one, one that was kept by [Store.Hold], the current one with newer
+// events undone (as far as the ring reaches), or read back from etcd.
+//
 // # When etcd is slow or has no quorum
 //
 // Reads go on from the cache; writes fail with [ErrUnavailable] after their deadline; the process never exits for it.
+// What etcd calls fatal ends this member only, and Run opens it again.
 //
 // The law of this package is the suite in storetest.
 package store

@@ -50,7 +50,8 @@ type member struct {
 //     for an election timeout.
 //   - The backend commits rarely: the write-ahead log is what makes a write durable, a commit only shortens the replay
 //     after a crash. So a lone write costs one fsync, and at most a thousand writes or a minute of them are replayed.
-//   - Few raft entries stay in memory: there is no follower to catch up.
+//   - Few raft entries stay in memory, for there is no follower to catch up, and few are read back at start: etcd refuses
+//     requests, also its own, while more than 5,000 are waiting to be applied.
 func etcdConfig(cfg Config, m *member) (*embed.Config, error) {
 	c := embed.NewConfig()
 	c.Name = cfg.Name
@@ -58,7 +59,7 @@ func etcdConfig(cfg Config, m *member) (*embed.Config, error) {
 	c.TickMs, c.ElectionMs = 500, 2500
 	c.BackendBatchInterval = time.Minute
 	c.BackendBatchLimit = 1000
-	c.SnapshotCount = 10000
+	c.SnapshotCount = 2500
 	c.SnapshotCatchUpEntries = 500
 	c.MaxRequestBytes = MaxObjectSize + 64<<10
 	c.QuotaBackendBytes = 8 << 30
@@ -66,8 +67,7 @@ func etcdConfig(cfg Config, m *member) (*embed.Config, error) {
 	c.CompactHashCheckTime = 24 * time.Hour
 	c.EnableGRPCGateway = false
 	c.BootstrapDefragThresholdMegabytes = 256
-	// 64 MiB segments, two of them allocated ahead, are a lot for a small disk.
-	wal.SegmentSizeBytes = 16 << 20
+	smallSegments()
 	if m != nil {
 		c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newLogger(cfg.Log, m.fail))
 	}
@@ -88,6 +88,10 @@ func etcdConfig(cfg Config, m *member) (*embed.Config, error) {
 	return c, nil
 }
 
+// smallSegments: two segments of the write-ahead log are allocated ahead, and 64 MiB each is a lot for a small disk.
+// etcd has this as a variable of the package only.
+var smallSegments = sync.OnceFunc(func() { wal.SegmentSizeBytes = 16 << 20 })
+
 func urls(s string) ([]url.URL, error) {
 	if s == "" {
 		return nil, nil
@@ -104,6 +108,7 @@ func open(ctx context.Context, cfg Config) (*member, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
+	_, missing := os.Stat(filepath.Join(cfg.Dir, "member"))
 	m := &member{failed: make(chan struct{})}
 	ec, err := etcdConfig(cfg, m)
 	if err != nil {
@@ -117,25 +122,42 @@ func open(ctx context.Context, cfg Config) (*member, error) {
 		m.close()
 		return nil, fmt.Errorf("start etcd in %s: %w", cfg.Dir, err)
 	}
+	if missing != nil {
+		// The first commit of new data writes what etcd wants to find in any backend.
+		m.server.Backend().ForceCommit()
+	}
 	return m, nil
 }
 
-// start runs StartEtcd on a goroutine of its own, because a fatal error ends the goroutine it happens on.
+// start runs StartEtcd on a goroutine of its own, because a fatal error ends the goroutine it happens on. That may be
+// one for which StartEtcd waits for ever: then it is left behind.
 func (m *member) start(ec *embed.Config) error {
-	var err error
-	returned := make(chan struct{})
-	go func() {
-		defer close(returned)
-		m.etcd, err = embed.StartEtcd(ec)
-	}()
-	<-returned
-	if err != nil {
-		return err
+	type result struct {
+		etcd *embed.Etcd
+		err  error
 	}
-	if m.etcd == nil {
+	returned := make(chan result, 1)
+	go func() {
+		var r result
+		defer func() { returned <- r }()
+		r.etcd, r.err = embed.StartEtcd(ec)
+	}()
+	var r result
+	select {
+	case r = <-returned:
+	case <-m.failed:
+		select {
+		case r = <-returned:
+		case <-time.After(time.Second):
+		}
+	}
+	if r.err != nil {
+		return r.err
+	}
+	if r.etcd == nil {
 		return errors.New(m.reason)
 	}
-	m.server = m.etcd.Server
+	m.etcd, m.server = r.etcd, r.etcd.Server
 	return nil
 }
 

@@ -2,8 +2,10 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"runtime"
+	"strings"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -22,6 +24,9 @@ var expected = map[string]bool{
 	"it isn't recommended to use default name, please set a value for --name. " +
 		"Note that etcd might run into issue when multiple members have the same default name": true,
 }
+
+// notYetCommitted is what etcd says about a new backend until its first commit, which is late here on purpose.
+const notYetCommitted = "missing term information"
 
 // newLogger makes etcd's logger. What etcd calls fatal ends only the goroutine that said it, after failed was told:
 // etcd must never take the process with it.
@@ -52,6 +57,9 @@ func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	for _, f := range append(c.fields[:len(c.fields):len(c.fields)], fields...) {
 		f.AddTo(enc)
 	}
+	if text, _ := enc.Fields["error"].(string); strings.HasSuffix(text, notYetCommitted) {
+		return nil
+	}
 	attrs := make([]slog.Attr, 0, len(enc.Fields))
 	for key, value := range enc.Fields {
 		attrs = append(attrs, slog.Any(key, value))
@@ -64,7 +72,17 @@ func (c *slogCore) Sync() error { return nil }
 
 type fatalHook struct{ failed func(string) }
 
-func (h fatalHook) OnWrite(ce *zapcore.CheckedEntry, _ []zapcore.Field) {
-	h.failed(ce.Message)
+func (h fatalHook) OnWrite(ce *zapcore.CheckedEntry, fields []zapcore.Field) {
+	reason := ce.Message
+	enc := zapcore.NewMapObjectEncoder()
+	for _, f := range fields {
+		f.AddTo(enc)
+	}
+	for _, name := range []string{"path", "error"} {
+		if value, ok := enc.Fields[name]; ok {
+			reason += fmt.Sprintf(", %s: %v", name, value)
+		}
+	}
+	h.failed(reason)
 	runtime.Goexit()
 }

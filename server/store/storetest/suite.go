@@ -53,6 +53,7 @@ func Run(t *testing.T, open func(t *testing.T, kinds ...*api.Kind) *store.Store)
 		{"random operations match a model", model},
 	} {
 		t.Run(strings.ReplaceAll(law.name, " ", "_"), func(t *testing.T) {
+			t.Parallel() // some of them wait
 			k := kinds{ConfigMaps(), Pods(), Nodes(), Events(), Widgets()}
 			law.check(t, open(t, k.configMaps, k.pods, k.nodes, k.events), k)
 		})
