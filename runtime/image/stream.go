@@ -55,11 +55,8 @@ func decompress(r io.Reader, emit func([]byte) bool) error {
 	}
 	defer done()
 	for {
-		buf := make([]byte, prefetchBlock)
-		if b := blocks.Get(); b != nil {
-			buf = b.([]byte)
-		}
-		n, err := io.ReadFull(d, buf)
+		buf := blocks.Get().(*[prefetchBlock]byte)
+		n, err := io.ReadFull(d, buf[:])
 		if n > 0 && !emit(buf[:n]) {
 			return nil
 		}
@@ -84,7 +81,7 @@ func endOfStream(r io.Reader) bool {
 const prefetchBlock = 256 << 10
 
 // blocks are reused between layers; the garbage collector takes them back when nothing is pulled.
-var blocks sync.Pool
+var blocks = sync.Pool{New: func() any { return new([prefetchBlock]byte) }}
 
 // prefetched reads ahead of its reader in a goroutine of its own, which has ended when Close returns.
 type prefetched struct {
@@ -117,7 +114,7 @@ func prefetch(produce func(emit func([]byte) bool) error) *prefetched {
 func (p *prefetched) Read(out []byte) (int, error) {
 	for len(p.cur) == 0 {
 		if p.whole != nil {
-			blocks.Put(p.whole[:cap(p.whole)])
+			blocks.Put((*[prefetchBlock]byte)(p.whole[:prefetchBlock]))
 			p.whole = nil
 		}
 		b, ok := <-p.full

@@ -1,6 +1,6 @@
 // Package snapshot makes root filesystems: overlayfs mounts of an image's layers with a writable layer a container.
 //
-//	<Dir>/empty                          a lower layer for images that have none
+//	<Dir>/empty/0, empty/1               lower layers for images that have too few
 //	<Dir>/<container id>/image           the image it was made from; written last, so without it the snapshot is half-made
 //	<Dir>/<container id>/upper, work     the writable layer (survives a reboot)
 //	<Dir>/<container id>/rootfs          where it is mounted

@@ -26,8 +26,12 @@ func (o overlay) stack() []string {
 	for i := len(o.lower) - 1; i >= 0; i-- {
 		dirs = append(dirs, o.lower[i])
 	}
-	if len(dirs) == 0 || len(dirs) == 1 && !o.writable {
-		dirs = append(dirs, o.empty)
+	need := 2
+	if o.writable {
+		need = 1
+	}
+	for i := len(dirs); i < need; i++ {
+		dirs = append(dirs, filepath.Join(o.empty, strconv.Itoa(i)))
 	}
 	return dirs
 }

@@ -34,8 +34,10 @@ func Open(dir string, images *image.Store) (*Store, error) { return open(dir, im
 
 func open(dir string, images Images) (*Store, error) {
 	s := &Store{dir: dir, images: images, busy: map[string]*sync.Mutex{}}
-	if err := os.MkdirAll(filepath.Join(dir, "empty"), 0o711); err != nil {
-		return nil, fmt.Errorf("opening the snapshots: %w", err)
+	for _, d := range []string{"0", "1"} {
+		if err := os.MkdirAll(filepath.Join(dir, "empty", d), 0o755); err != nil {
+			return nil, fmt.Errorf("opening the snapshots: %w", err)
+		}
 	}
 	if err := hasOverlay(); err != nil {
 		return nil, err

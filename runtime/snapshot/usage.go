@@ -41,3 +41,17 @@ func (s *Store) Usage(id string) (bytes, inodes int64, err error) {
 	}
 	return bytes, inodes, nil
 }
+
+// UsesImage reports whether a snapshot was made from the image.
+func (s *Store) UsesImage(imageID string) bool { return UsesImage(s.dir, imageID) }
+
+// UsesImage reports whether a snapshot in dir, which no Store needs to have open, was made from the image.
+func UsesImage(dir, imageID string) bool {
+	marks, _ := filepath.Glob(filepath.Join(dir, "*", "image"))
+	for _, m := range marks {
+		if raw, err := os.ReadFile(m); err == nil && string(raw) == imageID {
+			return true
+		}
+	}
+	return false
+}
