@@ -111,6 +111,12 @@ func serveDocument(w *response, r *http.Request, doc discovery.Document) error {
 			return nil
 		}
 	}
+	if doc.Gzip {
+		h.Set("Content-Encoding", "gzip")
+		h.Set("Content-Type", doc.MediaType)
+		_, _ = w.Write(doc.Body)
+		return nil
+	}
 	return w.send(r, http.StatusOK, doc.MediaType, doc.Body)
 }
 

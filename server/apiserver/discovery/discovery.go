@@ -27,6 +27,8 @@ type Document struct {
 	MediaType string
 	// ETag, quoted; "" for documents that have none.
 	ETag string
+	// Gzip says that Body is compressed.
+	Gzip bool
 }
 
 // Documents of a catalogue.
