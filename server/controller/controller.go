@@ -3,6 +3,10 @@
 // A controller is a loop: observe one consistent snapshot, decide with a pure function, apply the plan in order and
 // idempotently, report what is true now. The engine owns the goroutines, the queues, retries and back-off. No controller
 // imports another; a controller is a client with the rights of a service account of its name.
+//
+// The engine ([Engine]): one watch feeds all queues, first with all that exists in one snapshot, then with every change
+// after it. When the watch is cut off it begins again from a new snapshot. A worker goroutine exists only while there is
+// a key for it; Run returns when the last one has ended.
 package controller
 
 import (
