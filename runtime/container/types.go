@@ -3,8 +3,11 @@ package container
 import (
 	"context"
 	"io"
+	"log/slog"
 	"os"
 	"time"
+
+	"codeberg.org/skiff/skiff/runtime/keeper"
 )
 
 // Config of a Manager.
@@ -18,6 +21,12 @@ type Config struct {
 	Executable string
 	// Snapshots makes root filesystems.
 	Snapshots Snapshotter
+	// LogMaxSize (bytes, default 10 MiB) and LogMaxFiles (default 5): the Manager rotates a container's log file when the
+	// keeper says that it has reached the size, and keeps so many files of it. A negative size: never.
+	LogMaxSize  int64
+	LogMaxFiles int
+	// Logger may be nil.
+	Logger *slog.Logger
 }
 
 // Snapshotter makes and removes the root filesystem of a container. runtime/snapshot implements it.
@@ -107,7 +116,7 @@ type ContainerSpec struct {
 	StopSignal  string // e.g. "SIGTERM", the default
 }
 
-// Mount is a bind mount of a host path, or a tmpfs.
+// Mount is a bind mount of a host path, or a tmpfs (Source "tmpfs").
 type Mount struct {
 	Source, Destination string
 	ReadOnly            bool
@@ -186,7 +195,7 @@ type AttachSpec struct {
 }
 
 // Size of a terminal, in characters.
-type Size struct{ Width, Height uint16 }
+type Size = keeper.Size
 
 // Stats of a sandbox or a container at one time.
 type Stats struct {

@@ -1,0 +1,100 @@
+package container
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runc/libcontainer/configs"
+	"golang.org/x/sys/unix"
+)
+
+// mounts are the standard ones, less those that the caller mounts over, then the caller's, parents before children.
+func (m *Manager) mounts(sandbox SandboxSpec, spec ContainerSpec) []*configs.Mount {
+	own := slices.Clone(spec.Mounts)
+	slices.SortStableFunc(own, func(a, b Mount) int { return depth(a.Destination) - depth(b.Destination) })
+	replaced := map[string]bool{}
+	for _, o := range own {
+		replaced[filepath.Join("/", o.Destination)] = true
+	}
+	var out []*configs.Mount
+	for _, s := range m.standardMounts(sandbox, spec.Privileged) {
+		if !replaced[s.Destination] {
+			out = append(out, s)
+		}
+	}
+	for _, o := range own {
+		out = append(out, o.config())
+	}
+	return out
+}
+
+func depth(path string) int { return strings.Count(filepath.Join("/", path), "/") }
+
+func (m *Manager) standardMounts(sandbox SandboxSpec, privileged bool) []*configs.Mount {
+	const safe = unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV
+	sys := safe | unix.MS_RDONLY
+	if privileged {
+		sys = safe
+	}
+	shm := m.shmPath(sandbox.ID)
+	if sandbox.HostIPC {
+		shm = "/dev/shm"
+	}
+	return []*configs.Mount{
+		{Destination: "/proc", Device: "proc", Source: "proc", Flags: safe},
+		{Destination: "/dev", Device: "tmpfs", Source: "tmpfs", Flags: unix.MS_NOSUID | unix.MS_STRICTATIME, Data: "mode=755,size=65536k"},
+		{Destination: "/dev/pts", Device: "devpts", Source: "devpts", Flags: unix.MS_NOSUID | unix.MS_NOEXEC,
+			Data: "newinstance,ptmxmode=0666,mode=0620,gid=5"},
+		{Destination: "/dev/mqueue", Device: "mqueue", Source: "mqueue", Flags: safe},
+		{Destination: "/dev/shm", Device: "bind", Source: shm, Flags: unix.MS_BIND | unix.MS_REC | safe,
+			PropagationFlags: []int{unix.MS_PRIVATE | unix.MS_REC}},
+		{Destination: "/sys", Device: "sysfs", Source: "sysfs", Flags: sys},
+		{Destination: "/sys/fs/cgroup", Device: "cgroup", Source: "cgroup", Flags: sys | unix.MS_RELATIME},
+	}
+}
+
+// config translates a mount of the caller. libcontainer makes a missing destination, and resolves it inside the root
+// filesystem, whatever symbolic links are there.
+func (o Mount) config() *configs.Mount {
+	c := &configs.Mount{Source: o.Source, Destination: filepath.Join("/", o.Destination)}
+	if o.Source == "" || o.Source == "tmpfs" {
+		c.Device, c.Source, c.Flags = "tmpfs", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV
+		c.Data = "mode=1777"
+	} else {
+		c.Device, c.Flags = "bind", unix.MS_BIND|unix.MS_REC
+		c.PropagationFlags = []int{unix.MS_REC | propagation(o.Propagation)}
+	}
+	if o.ReadOnly || o.RecursiveReadOnly {
+		c.Flags |= unix.MS_RDONLY
+	}
+	if o.RecursiveReadOnly {
+		c.RecAttr = &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	}
+	return c
+}
+
+func propagation(name string) int {
+	switch name {
+	case "slave":
+		return unix.MS_SLAVE
+	case "shared":
+		return unix.MS_SHARED
+	default:
+		return unix.MS_PRIVATE
+	}
+}
+
+// rootPropagation: mounts are seen from the host (slave) only where asked, and on the host (shared) likewise.
+func rootPropagation(mounts []Mount) int {
+	p := unix.MS_PRIVATE
+	for _, m := range mounts {
+		switch {
+		case m.Propagation == "shared":
+			return unix.MS_SHARED | unix.MS_REC
+		case m.Propagation == "slave":
+			p = unix.MS_SLAVE
+		}
+	}
+	return p | unix.MS_REC
+}

@@ -1,0 +1,179 @@
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"codeberg.org/skiff/skiff/runtime/keeper"
+	"codeberg.org/skiff/skiff/runtime/reexec"
+)
+
+// cannotStart is the exit code of a container that could not be started.
+const cannotStart = 128
+
+// Start creates and starts a container. If it cannot start (no such command, bad mount) the error says so and the
+// container is listed as Exited with code 128 and the Message.
+func (m *Manager) Start(ctx context.Context, sandboxID string, spec ContainerSpec) (Container, error) {
+	if err := checkID("container", spec.ID); err != nil {
+		return Container{}, err
+	}
+	s, err := m.sandbox(sandboxID)
+	if err != nil {
+		return Container{}, err
+	}
+	s.op.Lock()
+	defer s.op.Unlock()
+	c := &container{
+		info:    Container{Spec: spec, SandboxID: sandboxID, State: Created, CreatedAt: time.Now()},
+		sandbox: s, exited: make(chan struct{}),
+	}
+	m.mu.Lock()
+	client := s.client
+	exists := m.containers[spec.ID] != nil
+	if !exists && client != nil {
+		m.containers[spec.ID] = c
+	}
+	m.mu.Unlock()
+	if exists {
+		return Container{}, fmt.Errorf("start container %s: it exists", spec.ID)
+	}
+	if client == nil {
+		return Container{}, fmt.Errorf("start container %s: sandbox %s is stopped", spec.ID, sandboxID)
+	}
+	if err := m.start(ctx, c, client); err != nil {
+		m.settle(c, keeper.Item{Code: cannotStart, Finished: time.Now()}, err.Error())
+		info, _ := m.Container(spec.ID)
+		return info, fmt.Errorf("start container %s: %w", spec.ID, err)
+	}
+	m.events.add(Event{SandboxID: sandboxID, ContainerID: spec.ID})
+	info, _ := m.Container(spec.ID)
+	return info, nil
+}
+
+func (m *Manager) start(ctx context.Context, c *container, client *keeper.Client) error {
+	if err := m.saveContainer(c); err != nil {
+		return err
+	}
+	spec := c.info.Spec
+	rootfs, err := m.cfg.Snapshots.Prepare(ctx, spec.ID, spec.ImageID)
+	if err != nil {
+		return fmt.Errorf("prepare root filesystem: %w", err)
+	}
+	// libcontainer wants it without symbolic links.
+	if rootfs, err = filepath.EvalSymlinks(rootfs); err != nil {
+		return fmt.Errorf("find root filesystem: %w", err)
+	}
+	request, killCgroup, err := m.request(c, rootfs)
+	if err != nil {
+		return err
+	}
+	file, err := requestFile(request)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if spec.LogPath != "" {
+		if err := os.MkdirAll(filepath.Dir(spec.LogPath), 0o755); err != nil {
+			return fmt.Errorf("make log directory: %w", err)
+		}
+	}
+	item, err := client.Start(ctx, keeper.Start{
+		ID: spec.ID, Flags: startFlags(spec), LogPath: spec.LogPath, LogMax: m.cfg.LogMaxSize, KillCgroup: killCgroup,
+		Executable: m.exe, Request: file,
+	})
+	if err != nil {
+		if ctx.Err() != nil || errors.Is(err, keeper.ErrGone) { // it may still be starting
+			m.abort(c, client)
+		}
+		return err
+	}
+	m.mu.Lock()
+	if c.info.State == Created {
+		c.info.State, c.info.PID = Running, item.PID
+	}
+	c.info.StartedAt = item.Started
+	m.mu.Unlock()
+	return m.saveContainer(c)
+}
+
+// abort ends a start that nobody waits for any more.
+func (m *Manager) abort(c *container, client *keeper.Client) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = client.Signal(ctx, c.id(), int(unix.SIGKILL))
+}
+
+func startFlags(s ContainerSpec) keeper.StartFlags {
+	f := keeper.KillRest
+	if s.TTY {
+		f |= keeper.TTY
+	}
+	if s.Stdin {
+		f |= keeper.Stdin
+	}
+	if s.StdinOnce {
+		f |= keeper.StdinOnce
+	}
+	return f
+}
+
+// requestFile puts the creator's request where a file descriptor can be handed on.
+func requestFile(r *reexec.Request) (*os.File, error) {
+	b, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.MemfdCreate("skiff-create", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("make memory file: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "skiff-create")
+	if _, err = f.Write(b); err == nil {
+		_, err = f.Seek(0, 0)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("write memory file: %w", err)
+	}
+	return f, nil
+}
+
+// Signal sends a signal to the container's first process.
+func (m *Manager) Signal(ctx context.Context, containerID string, sig syscall.Signal) error {
+	_, _, client, err := m.running(containerID)
+	if err != nil {
+		return err
+	}
+	if err := client.Signal(ctx, containerID, int(sig)); err != nil {
+		return fmt.Errorf("signal container %s: %w", containerID, err)
+	}
+	return nil
+}
+
+// UpdateContainer changes the limits of a running container.
+func (m *Manager) UpdateContainer(ctx context.Context, containerID string, r Resources) error {
+	c, _, _, err := m.running(containerID)
+	if err != nil {
+		return err
+	}
+	limits := resources(r, true)
+	cm, err := newCgroup(m.cgroupPath(c.sandbox.info.Spec, containerID), limits)
+	if err != nil {
+		return err
+	}
+	if err := cm.Set(limits); err != nil {
+		return fmt.Errorf("set limits of container %s: %w", containerID, err)
+	}
+	m.mu.Lock()
+	c.info.Spec.Resources = r
+	m.mu.Unlock()
+	return m.saveContainer(c)
+}
