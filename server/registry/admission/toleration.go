@@ -1,0 +1,38 @@
+package admission
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"codeberg.org/skiff/skiff/server/registry"
+)
+
+// tolerationSeconds a pod stays on a node that is not ready or unreachable.
+const tolerationSeconds = int64(300)
+
+// defaultTolerationSeconds lets pods stay five minutes on a node in trouble, unless they say something else.
+func defaultTolerationSeconds() registry.Plugin {
+	return registry.Plugin{Name: "DefaultTolerationSeconds", Admit: onPods(
+		func(_ context.Context, _ *registry.Attributes, pod, _ *corev1.Pod) error {
+			for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
+				if tolerates(pod, key) {
+					continue
+				}
+				seconds := tolerationSeconds
+				pod.Spec.Tolerations = append(pod.Spec.Tolerations, corev1.Toleration{
+					Key: key, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: &seconds,
+				})
+			}
+			return nil
+		}, registry.VerbCreate, registry.VerbUpdate)}
+}
+
+func tolerates(pod *corev1.Pod, key string) bool {
+	for _, t := range pod.Spec.Tolerations {
+		if (t.Key == key || t.Key == "") && (t.Effect == corev1.TaintEffectNoExecute || t.Effect == "") {
+			return true
+		}
+	}
+	return false
+}
