@@ -150,7 +150,9 @@ func (n *node) serve(ns *netnstest.NS, name string) {
 			n.t.Error(err)
 			return
 		}
-		n.t.Cleanup(func() { l.Close(); u.Close() })
+		if _, bench := n.t.(*testing.B); !bench {
+			n.t.Cleanup(func() { l.Close(); u.Close() })
+		}
 		go func() {
 			for {
 				c, err := l.Accept()
@@ -447,15 +449,14 @@ func thousand(n *node) {
 	n.flush()
 }
 
-func cpu() time.Duration {
-	var self, children syscall.Rusage
-	syscall.Getrusage(syscall.RUSAGE_SELF, &self)
-	syscall.Getrusage(syscall.RUSAGE_CHILDREN, &children)
-	var sum time.Duration
-	for _, u := range []syscall.Timeval{self.Utime, self.Stime, children.Utime, children.Stime} {
-		sum += time.Duration(u.Nano())
+// cpu is what this process and its children have spent.
+func cpu() (self, children time.Duration) {
+	of := func(who int) time.Duration {
+		var u syscall.Rusage
+		syscall.Getrusage(who, &u)
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 	}
-	return sum
+	return of(syscall.RUSAGE_SELF), of(syscall.RUSAGE_CHILDREN)
 }
 
 // BenchmarkThousandServices: from nothing to rules in the kernel.
@@ -465,43 +466,52 @@ func BenchmarkThousandServices(b *testing.B) {
 	}
 	for range b.N {
 		n := startNode(b)
-		before := cpu()
+		self, children := cpu()
 		thousand(n)
-		b.ReportMetric(float64((cpu() - before).Milliseconds()), "cpu-ms")
+		self2, children2 := cpu()
+		b.ReportMetric(float64((self2 - self).Milliseconds()), "cpu-ms")
+		b.ReportMetric(float64((children2 - children).Milliseconds()), "iptables-cpu-ms")
 		n.stop()
 		n.proxy.CleanUp(context.Background())
 		shell(b, "ip link del br0")
 	}
 }
 
+var benchNode *node
+
 // BenchmarkOneEndpoint: an endpoint of one of 1,000 Services changes, until a connection gets its answer.
 func BenchmarkOneEndpoint(b *testing.B) {
 	if !netnstest.Enter(b) {
 		return
 	}
-	n := startNode(b)
-	defer func() { n.stop() }()
-	n.pod("a", "10.42.0.250")
-	thousand(n)
-	svc := service("changing", "10.43.250.250", nil)
+	if benchNode == nil { // the benchmark is called again with a larger b.N
+		benchNode = startNode(b)
+		benchNode.pod("a", "10.42.0.250")
+		thousand(benchNode)
+	}
+	n := benchNode
+	svc := service("changing", "10.43.250.250", func(s *corev1.Service) { s.Spec.Ports = s.Spec.Ports[:1] })
 	n.source.set(svc, slice("10.42.9.9"))
 	n.flush()
 	b.ResetTimer()
-	var spent, slowest time.Duration
+	var own, commands, slowest time.Duration
 	for i := range b.N {
 		b.StopTimer()
 		n.source.set(svc, slice(fmt.Sprintf("10.42.9.%d@there", i%200)))
 		n.flush()
 		b.StartTimer()
-		before, start := cpu(), time.Now()
+		start := time.Now()
+		self, children := cpu()
 		n.source.set(svc, slice("10.42.0.250"))
 		n.flush()
-		spent += cpu() - before
+		self2, children2 := cpu()
+		own, commands = own+self2-self, commands+children2-children
 		if got, err := ask(nil, "tcp4", "10.43.250.250:80"); err != nil {
 			b.Fatal(got, err)
 		}
 		slowest = max(slowest, time.Since(start))
 	}
-	b.ReportMetric(float64(spent.Microseconds())/float64(b.N), "cpu-µs/op")
+	b.ReportMetric(float64(own.Microseconds())/float64(b.N), "cpu-µs/op")
+	b.ReportMetric(float64(commands.Microseconds())/float64(b.N), "iptables-cpu-µs/op")
 	b.ReportMetric(float64(slowest.Milliseconds()), "ms-slowest")
 }

@@ -1,7 +1,6 @@
 package netproxy
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 
@@ -32,13 +31,21 @@ type ruleset struct {
 	services []netip.Prefix // service CIDRs
 	parts    map[string]part
 	set      iptables.Set
-	// dispatch are the chains that lead to the parts; they are made anew when stale.
-	dispatch []string
-	stale    bool
+	// dispatch are the chains that lead to the parts, made by each of the builders; stale ones are made anew.
+	dispatch [builders][]string
+	stale    [builders]bool
 }
 
+// The builders of dispatch chains.
+const (
+	byAddress = iota
+	byPort
+	toSelf
+	builders
+)
+
 func newRuleset(render renderer, services []netip.Prefix) *ruleset {
-	r := &ruleset{render: render, services: services, parts: map[string]part{}, stale: true}
+	r := &ruleset{render: render, services: services, parts: map[string]part{}, stale: [builders]bool{true, true, true}}
 	r.set = iptables.Set{Chains: map[iptables.Chain][]string{}, Jumps: jumps()}
 	r.fixed()
 	return r
@@ -107,9 +114,9 @@ func (r *ruleset) put(key string, p part) (old part) {
 	for name, rules := range p.chains {
 		r.set.Chains[iptables.Chain{Table: iptables.NAT, Name: name}] = rules
 	}
-	if !sameLeaves(old.addresses, p.addresses) || !sameLeaves(old.ports, p.ports) || !slices.Equal(old.local, p.local) {
-		r.stale = true
-	}
+	r.stale[byAddress] = r.stale[byAddress] || !sameLeaves(old.addresses, p.addresses)
+	r.stale[byPort] = r.stale[byPort] || !sameLeaves(old.ports, p.ports)
+	r.stale[toSelf] = r.stale[toSelf] || !slices.Equal(old.local, p.local)
 	if len(p.chains)+len(p.addresses)+len(p.ports) == 0 {
 		delete(r.parts, key)
 	} else {
@@ -120,50 +127,67 @@ func (r *ruleset) put(key string, p part) (old part) {
 
 // rules is the set as it shall be now. It is valid until the next put.
 func (r *ruleset) rules() iptables.Set {
-	if r.stale {
-		r.rebuild()
-		r.stale = false
+	for which, build := range [builders]func(map[string][]string){r.buildAddresses, r.buildPorts, r.buildSelf} {
+		if !r.stale[which] {
+			continue
+		}
+		for _, name := range r.dispatch[which] {
+			delete(r.set.Chains, iptables.Chain{Table: iptables.NAT, Name: name})
+		}
+		out := map[string][]string{}
+		build(out)
+		r.dispatch[which] = r.dispatch[which][:0]
+		for name, rules := range out {
+			r.dispatch[which] = append(r.dispatch[which], name)
+			r.set.Chains[iptables.Chain{Table: iptables.NAT, Name: name}] = rules
+		}
+		r.stale[which] = false
 	}
 	return r.set
 }
 
-// rebuild makes the chains that lead to the parts.
-func (r *ruleset) rebuild() {
-	for _, name := range r.dispatch {
-		delete(r.set.Chains, iptables.Chain{Table: iptables.NAT, Name: name})
-	}
-	var addresses, local []leaf
-	ports := map[string][]leaf{}
+// buildAddresses makes the way to cluster IPs and other addresses of Services, and then to local ports.
+func (r *ruleset) buildAddresses(out map[string][]string) {
+	leaves := make([]leaf, 0, len(r.parts))
 	for _, p := range r.parts {
-		addresses = append(addresses, p.addresses...)
-		for _, l := range p.ports {
-			ports[l.protocol] = append(ports[l.protocol], l)
-		}
-		for _, a := range p.local {
-			host := netip.PrefixFrom(a, a.BitLen()).String()
-			local = append(local, leaf{key: a.AsSlice(), rule: "-s " + host + " -d " + host + " -j MASQUERADE --random-fully"})
-		}
+		leaves = append(leaves, p.addresses...)
 	}
-	out := map[string][]string{}
 	notLoopback := ""
 	if r.render.family == iptables.IPv6 {
 		notLoopback = "! -d ::1/128 "
 	}
-	out[chainEntry] = append(addressTree("IP", "-d", out).build(addresses), notLoopback+"-m addrtype --dst-type LOCAL -j "+chainLocal)
+	out[chainEntry] = append(addressTree("IP", "-d", out).build(leaves), notLoopback+"-m addrtype --dst-type LOCAL -j "+chainLocal)
+}
+
+// buildPorts makes the way to node ports and host ports.
+func (r *ruleset) buildPorts(out map[string][]string) {
+	ports := map[string][]leaf{}
+	for _, p := range r.parts {
+		for _, l := range p.ports {
+			ports[l.protocol] = append(ports[l.protocol], l)
+		}
+	}
 	out[chainLocal] = nil
 	for _, protocol := range protocols {
 		if leaves := ports[protocol]; len(leaves) > 0 {
-			root := fmt.Sprintf("%s%s", chainPrefix, "PORTS-"+protocol)
+			root := chainPrefix + "PORTS-" + protocol
 			out[root] = portTree(protocol, out).build(leaves)
 			out[chainLocal] = append(out[chainLocal], "-p "+protocol+" -j "+root)
 		}
 	}
-	out[chainSelf] = addressTree("SELF", "-s", out).build(local)
-	r.dispatch = r.dispatch[:0]
-	for name, rules := range out {
-		r.dispatch = append(r.dispatch, name)
-		r.set.Chains[iptables.Chain{Table: iptables.NAT, Name: name}] = rules
+}
+
+// buildSelf makes the rules for pods that reach themselves through a Service: they must not see their own address as
+// the client's.
+func (r *ruleset) buildSelf(out map[string][]string) {
+	var leaves []leaf
+	for _, p := range r.parts {
+		for _, a := range p.local {
+			host := netip.PrefixFrom(a, a.BitLen()).String()
+			leaves = append(leaves, leaf{key: a.AsSlice(), rule: "-s " + host + " -d " + host + " -j MASQUERADE --random-fully"})
+		}
 	}
+	out[chainSelf] = addressTree("SELF", "-s", out).build(leaves)
 }
 
 func sameLeaves(a, b []leaf) bool {
