@@ -138,7 +138,7 @@ func errDecode(gvk, expected schema.GroupVersionKind, err error) error {
 	if gvk.Kind == "" {
 		gvk.Kind = expected.Kind
 	}
-	return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", gvk.Kind, gvk.GroupVersion(), expected.Kind, err))
+	return apierrors.NewBadRequest(fmt.Sprintf("%s in version %q cannot be handled as a %s: %v", gvk.Kind, gvk.Version, expected.Kind, err))
 }
 
 // checkMeta makes namespace and name of the body agree with the path.

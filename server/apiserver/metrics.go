@@ -121,3 +121,7 @@ func (m *metrics) watching(k *api.Kind, delta float64) {
 func (m *metrics) sent(k *api.Kind, n int) {
 	m.events.WithLabelValues(k.Group, k.Plural).Add(float64(n))
 }
+
+func (m *metrics) streams(k *api.Kind, sub string, delta float64) {
+	m.watches.WithLabelValues("CONNECT", k.Group, k.Plural+"/"+sub).Add(delta)
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -159,4 +160,19 @@ func userOf(v *pki.VerifiedToken) user.Info {
 		u.Extra = extra
 	}
 	return u
+}
+
+// Review is Check for a TokenReview: it also returns for which of the audiences the token is good.
+func (s *ServiceAccounts) Review(token string, audiences []string) (user.Info, []string, error) {
+	u, v, err := s.Check(token, audiences)
+	if err != nil || len(audiences) == 0 {
+		return u, v.Audiences, err
+	}
+	var good []string
+	for _, a := range audiences {
+		if slices.Contains(v.Audiences, a) {
+			good = append(good, a)
+		}
+	}
+	return u, good, nil
 }

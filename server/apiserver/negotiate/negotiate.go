@@ -3,7 +3,6 @@
 package negotiate
 
 import (
-	"mime"
 	"net/http"
 	"sort"
 	"strconv"
@@ -62,12 +61,9 @@ func Parse(header string) []Clause {
 	}
 	var out []Clause
 	for _, part := range strings.Split(header, ",") {
-		mediaType, params, err := mime.ParseMediaType(part)
-		if err != nil {
-			continue
-		}
+		mediaType, params := parseRange(part)
 		main, sub, ok := strings.Cut(mediaType, "/")
-		if !ok {
+		if !ok || main == "" || sub == "" {
 			if mediaType != "*" {
 				continue
 			}
@@ -75,10 +71,10 @@ func Parse(header string) []Clause {
 		}
 		c := Clause{Type: main, Sub: sub, Params: params, q: 1}
 		if q, given := params["q"]; given {
-			if c.q, err = strconv.ParseFloat(q, 64); err != nil {
-				c.q = 1
-			}
 			delete(params, "q")
+			if value, err := strconv.ParseFloat(q, 64); err == nil {
+				c.q = value
+			}
 		}
 		if c.q > 0 {
 			out = append(out, c)
@@ -86,6 +82,22 @@ func Parse(header string) []Clause {
 	}
 	sort.SliceStable(out, func(i, j int) bool { return out[i].q > out[j].q })
 	return out
+}
+
+// parseRange splits a media range from its parameters. The mime package refuses the @ of OpenAPI's media types.
+func parseRange(text string) (mediaType string, params map[string]string) {
+	mediaType, rest, _ := strings.Cut(text, ";")
+	for part := range strings.SplitSeq(rest, ";") {
+		name, value, ok := strings.Cut(strings.TrimSpace(part), "=")
+		if !ok {
+			continue
+		}
+		if params == nil {
+			params = map[string]string{}
+		}
+		params[strings.ToLower(name)] = strings.Trim(value, `"`)
+	}
+	return strings.ToLower(strings.TrimSpace(mediaType)), params
 }
 
 // ContentType returns the media type of a body without parameters; "" when none is given.

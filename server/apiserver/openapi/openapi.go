@@ -54,7 +54,8 @@ func New(c *api.Catalogue, version string) *Documents {
 }
 
 const (
-	protobufV2 = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+	// The type asked for has an @, which Go's mime package refuses; the one answered has a dot, as upstream's.
+	protobufV2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 	jsonType   = "application/json"
 )
 

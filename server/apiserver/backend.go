@@ -1,0 +1,183 @@
+package apiserver
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"codeberg.org/skiff/skiff/server/apiserver/proxy"
+)
+
+// proxied serves /proxy below a pod, a service or a node. backend finds where it leads.
+func (q *request) proxied(backend func(scheme, name, port string) (proxy.Target, error)) error {
+	prefix, rest := q.proxyPath()
+	if rest == "" && (q.r.Method == http.MethodGet || q.r.Method == http.MethodHead) {
+		// Relative links need the slash.
+		to := q.r.URL.EscapedPath() + "/"
+		if q.r.URL.RawQuery != "" {
+			to += "?" + q.r.URL.RawQuery
+		}
+		q.w.Header().Set("Location", to)
+		q.w.WriteHeader(http.StatusMovedPermanently)
+		return nil
+	}
+	scheme, name, port, ok := splitSchemeNamePort(q.path.name)
+	if !ok {
+		return apierrors.NewBadRequest(fmt.Sprintf("invalid %s request %q", q.kind.Singular, q.path.name))
+	}
+	target, err := backend(scheme, name, port)
+	if err != nil {
+		return err
+	}
+	if rest == "" {
+		rest = "/"
+	}
+	target.Path, target.Query, target.Prefix, target.Fail = rest, q.r.URL.RawQuery, prefix, q.failed
+	q.w.Header().Del("Cache-Control")
+	q.open(target)
+	return nil
+}
+
+// proxyPath splits the URL, as it was escaped, after …/<name>/proxy.
+func (q *request) proxyPath() (prefix, rest string) {
+	escaped := q.r.URL.EscapedPath()
+	skip := 6 // "", api, v1, nodes, <name>, proxy
+	if q.path.namespacedInPath {
+		skip = 8 // "", api, v1, namespaces, <ns>, pods, <name>, proxy
+	}
+	at := 0
+	for range skip {
+		next := strings.IndexByte(escaped[at:], '/')
+		if next < 0 {
+			return escaped, ""
+		}
+		at += next + 1
+	}
+	return escaped[:at-1], escaped[at-1:]
+}
+
+// splitSchemeNamePort reads name, name:port and scheme:name:port; the port of the last may be empty.
+func splitSchemeNamePort(id string) (scheme, name, port string, ok bool) {
+	parts := strings.Split(id, ":")
+	switch len(parts) {
+	case 1:
+		name = parts[0]
+	case 2:
+		name, port = parts[0], parts[1]
+	case 3:
+		scheme, name, port = parts[0], parts[1], parts[2]
+		if scheme != "http" && scheme != "https" && scheme != "" {
+			return "", "", "", false
+		}
+	default:
+		return "", "", "", false
+	}
+	return scheme, name, port, name != ""
+}
+
+func (q *request) podBackend(scheme, name, port string) (proxy.Target, error) {
+	pod, err := q.pod(name)
+	if err != nil {
+		return proxy.Target{}, err
+	}
+	if port == "" {
+		port = "80"
+		for i := range pod.Spec.Containers {
+			if ports := pod.Spec.Containers[i].Ports; len(ports) > 0 {
+				port = strconv.Itoa(int(ports[0].ContainerPort))
+				break
+			}
+		}
+	}
+	ip := pod.Status.PodIP
+	if ip == "" {
+		return proxy.Target{}, apierrors.NewBadRequest("address not allowed")
+	}
+	return proxy.Target{Node: pod.Spec.NodeName, Address: net.JoinHostPort(ip, port), TLS: scheme == "https"}, nil
+}
+
+func (q *request) nodeBackend(scheme, name, port string) (proxy.Target, error) {
+	target, err := q.kubelet(name, "", "")
+	if err != nil {
+		return target, err
+	}
+	host, own, _ := net.SplitHostPort(target.Address)
+	if port == "" || port == own {
+		return target, nil
+	}
+	return proxy.Target{Node: name, Address: net.JoinHostPort(host, port), TLS: scheme == "https"}, nil
+}
+
+// serviceBackend picks a ready endpoint of a service's port, which is named or numbered, or the only one.
+func (q *request) serviceBackend(scheme, name, port string) (proxy.Target, error) {
+	obj, err := q.coreObject("Service", q.path.namespace, name)
+	if err != nil {
+		return proxy.Target{}, err
+	}
+	svc, ok := obj.(*corev1.Service)
+	if !ok || svc.Spec.Type == corev1.ServiceTypeExternalName {
+		return proxy.Target{}, apierrors.NewBadRequest(fmt.Sprintf("cannot proxy to service %q", name))
+	}
+	portName, found := servicePort(svc, port)
+	if !found {
+		return proxy.Target{}, apierrors.NewServiceUnavailable(fmt.Sprintf("no service port %q found for service %q", port, name))
+	}
+	ready := q.endpoints(svc, portName)
+	if len(ready) == 0 {
+		return proxy.Target{}, apierrors.NewServiceUnavailable(fmt.Sprintf("no endpoints available for service %q", name))
+	}
+	target := ready[rand.N(len(ready))]
+	target.TLS = scheme == "https"
+	return target, nil
+}
+
+func servicePort(svc *corev1.Service, port string) (name string, ok bool) {
+	if port == "" && len(svc.Spec.Ports) == 1 {
+		return svc.Spec.Ports[0].Name, true
+	}
+	for i := range svc.Spec.Ports {
+		p := &svc.Spec.Ports[i]
+		if p.Name == port || strconv.Itoa(int(p.Port)) == port {
+			return p.Name, true
+		}
+	}
+	return "", false
+}
+
+// endpoints of one port of a service that are ready now.
+func (q *request) endpoints(svc *corev1.Service, portName string) (out []proxy.Target) {
+	kind, _ := q.cfg.Catalogue.ByKind(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"))
+	if kind == nil {
+		return nil
+	}
+	for obj := range q.snapshot().List(kind, svc.Namespace, "") {
+		slice, ok := obj.(*discoveryv1.EndpointSlice)
+		if !ok || slice.Labels[discoveryv1.LabelServiceName] != svc.Name {
+			continue
+		}
+		for _, p := range slice.Ports {
+			if p.Port == nil || p.Name != nil && *p.Name != portName || p.Name == nil && portName != "" {
+				continue
+			}
+			for i := range slice.Endpoints {
+				e := &slice.Endpoints[i]
+				if e.Conditions.Ready != nil && !*e.Conditions.Ready || len(e.Addresses) == 0 {
+					continue
+				}
+				t := proxy.Target{Address: net.JoinHostPort(e.Addresses[0], strconv.Itoa(int(*p.Port)))}
+				if e.NodeName != nil {
+					t.Node = *e.NodeName
+				}
+				out = append(out, t)
+			}
+		}
+	}
+	return out
+}
