@@ -1,0 +1,155 @@
+package kubelet
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"net/netip"
+	"syscall"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"codeberg.org/skiff/skiff/agent/kubelet/httpapi"
+	"codeberg.org/skiff/skiff/internal/wellknown"
+	"codeberg.org/skiff/skiff/runtime/container"
+	"codeberg.org/skiff/skiff/runtime/image"
+)
+
+// Runtime runs sandboxes and containers; runtime/container.Manager does.
+type Runtime interface {
+	Events() <-chan container.Event
+	List() []container.Sandbox
+	Sandbox(id string) (container.Sandbox, bool)
+	CreateSandbox(ctx context.Context, spec container.SandboxSpec) (container.Sandbox, error)
+	StopSandbox(ctx context.Context, id string) error
+	RemoveSandbox(ctx context.Context, id string) error
+	Start(ctx context.Context, sandboxID string, spec container.ContainerSpec) (container.Container, error)
+	Signal(ctx context.Context, containerID string, sig syscall.Signal) error
+	Stop(ctx context.Context, containerID string, grace time.Duration) error
+	Remove(ctx context.Context, containerID string) error
+	Exec(ctx context.Context, containerID string, spec container.ExecSpec) (int, error)
+	Attach(ctx context.Context, containerID string, spec container.AttachSpec) error
+	ReopenLog(ctx context.Context, containerID string) error
+	ContainerStats(containerID string) (container.Stats, error)
+	SandboxStats(sandboxID string) (container.Stats, error)
+}
+
+// Images is the image store; runtime/image.Store is.
+type Images interface {
+	Pull(ctx context.Context, ref string, opts image.PullOptions) (*image.Image, error)
+	Get(ref string) *image.Image
+	List() []*image.Image
+	Remove(ctx context.Context, ref string, inUse func(id string) bool) error
+	Usage() (int64, error)
+}
+
+// Network connects sandboxes to the pod network; agent/podnet.Network does.
+type Network interface {
+	// Attach gives the network namespace its addresses. Idempotent: the same id has the same addresses.
+	Attach(ctx context.Context, id, netns string) ([]netip.Addr, error)
+	// Detach gives them back. Idempotent.
+	Detach(ctx context.Context, id string) error
+}
+
+// HostPorts forwards ports of the node to pods.
+type HostPorts interface {
+	Set(id string, ips []netip.Addr, ports []corev1.ContainerPort)
+	Remove(id string)
+}
+
+// Config of a Kubelet.
+type Config struct {
+	NodeName string
+	NodeIPs  []netip.Addr
+	Paths    wellknown.Paths
+	// Client of the API; nil: only static pods run.
+	Client  kubernetes.Interface
+	Runtime Runtime
+	Images  Images
+	Network Network
+	// HostPorts may be nil.
+	HostPorts HostPorts
+
+	ClusterDNS    []string
+	ClusterDomain string
+	// ResolvConf of the node; default /etc/resolv.conf.
+	ResolvConf string
+
+	Labels map[string]string
+	// Taints are set when the node is registered.
+	Taints []corev1.Taint
+	// Reserved of cpu, memory and ephemeral-storage is not given to pods.
+	Reserved corev1.ResourceList
+	MaxPods  int
+	// PodPIDs limits the processes of a pod; 0: no limit.
+	PodPIDs int64
+	// SeccompDefault runs containers that do not say with RuntimeDefault.
+	SeccompDefault bool
+	// AllowedSysctls beside the safe ones, e.g. "net.core.*".
+	AllowedSysctls []string
+	Version        string // of skiff
+
+	// Listen is the address of the HTTPS endpoint; "" for none. TLS must have GetCertificate or Certificates.
+	Listen string
+	TLS    *tls.Config
+	// ClientCA verifies callers' certificates; Authorize decides about them and about bearer tokens.
+	ClientCA *x509.CertPool
+	// Authorizer of requests to the endpoint; nil: only the API server's and masters' certificates.
+	Authorizer httpapi.Authorizer
+	// ReadLogs reads a container's log file; runtime/logs does.
+	ReadLogs func(ctx context.Context, w io.Writer, path string, opts httpapi.LogOptions) error
+
+	// NetworkReady says why pods cannot be connected yet; nil: they can. Call Kubelet.NodeChanged when it changes.
+	NetworkReady func() error
+	// OnNode is told each new state of the node's own object (for its pod CIDRs).
+	OnNode func(*corev1.Node)
+	// Services of the cluster, when another part of the process has them already; nil: watched here.
+	Services func() []*corev1.Service
+
+	// EvictMemory and EvictDisk are the free bytes and the free share of the disk below which pods are evicted.
+	EvictMemory int64
+	EvictDisk   float64
+	// ImageGCHigh is the used share of the disk above which unused images are removed.
+	ImageGCHigh float64
+
+	Log *slog.Logger
+	Now func() time.Time
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.NodeName == "":
+		return errors.New("kubelet: no node name")
+	case c.Runtime == nil || c.Images == nil || c.Network == nil:
+		return errors.New("kubelet: runtime, images and network are needed")
+	case c.Paths.Data == "" || c.Paths.Run == "" || c.Paths.Log == "":
+		return errors.New("kubelet: paths are needed")
+	case c.Listen != "" && c.TLS == nil:
+		return errors.New("kubelet: the HTTPS endpoint needs a certificate")
+	}
+	def(&c.MaxPods, 110)
+	def(&c.ClusterDomain, wellknown.DefaultClusterDomain)
+	def(&c.ResolvConf, "/etc/resolv.conf")
+	def(&c.EvictMemory, 100<<20)
+	def(&c.EvictDisk, 0.10)
+	def(&c.ImageGCHigh, 0.85)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return nil
+}
+
+func def[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}

@@ -1,0 +1,149 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"codeberg.org/skiff/skiff/runtime/container"
+)
+
+// ErrNotFound is answered with 404.
+var ErrNotFound = errors.New("not found")
+
+// Node is what the endpoint serves.
+type Node interface {
+	Pods() []*corev1.Pod
+	// Pod by namespace and name; uid "" for any.
+	Pod(namespace, name string, uid types.UID) (*corev1.Pod, bool)
+	// ContainerID of a running container of the pod; errors wrap ErrNotFound.
+	ContainerID(pod *corev1.Pod, name string) (string, error)
+	// LogPath of the newest attempt, or the one before; following ends when the container does.
+	LogPath(pod *corev1.Pod, name string, previous bool) (path string, ended <-chan struct{}, err error)
+	Exec(ctx context.Context, id string, spec container.ExecSpec) (int, error)
+	Attach(ctx context.Context, id string, spec container.AttachSpec) error
+	// Dial a port in the pod's network namespace.
+	Dial(ctx context.Context, pod *corev1.Pod, port int32) (net.Conn, error)
+	Summary() *Summary
+	Metrics(w io.Writer, path string) error
+	Configz() any
+}
+
+// LogOptions of a read.
+type LogOptions struct {
+	Follow, Timestamps bool
+	Tail               *int64
+	Since              time.Time
+	LimitBytes         *int64
+	// Stream is "stdout", "stderr" or "" for both.
+	Stream string
+	// Ended is closed when the container has ended and wrote its last line; nil when it has already.
+	Ended <-chan struct{}
+}
+
+// Config of a Server.
+type Config struct {
+	Node       Node
+	Authorizer Authorizer
+	ReadLogs   func(ctx context.Context, w io.Writer, path string, opts LogOptions) error
+	Log        *slog.Logger
+}
+
+// Server is the endpoint's handler.
+type Server struct {
+	cfg Config
+	mux *http.ServeMux
+}
+
+// New returns the handler; it starts nothing.
+func New(cfg Config) *Server {
+	s := &Server{cfg: cfg, mux: http.NewServeMux()}
+	handle := func(pattern string, h http.HandlerFunc) { s.mux.HandleFunc(pattern, s.guard(h)) }
+	s.mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok") })
+	handle("GET /pods", s.pods)
+	handle("GET /runningpods/", s.pods)
+	handle("GET /containerLogs/{namespace}/{pod}/{container}", s.logs)
+	for _, p := range []string{"/{namespace}/{pod}/{container}", "/{namespace}/{pod}/{uid}/{container}"} {
+		handle("/exec"+p, s.exec)
+		handle("/attach"+p, s.attach)
+		handle("POST /run"+p, s.run)
+	}
+	handle("/portForward/{namespace}/{pod}", s.portForward)
+	handle("/portForward/{namespace}/{pod}/{uid}", s.portForward)
+	handle("GET /stats/summary", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.cfg.Node.Summary()) })
+	handle("GET /configz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.cfg.Node.Configz()) })
+	for _, p := range []string{"/metrics", "/metrics/cadvisor", "/metrics/resource", "/metrics/probes"} {
+		handle("GET "+p, s.metrics)
+	}
+	return s
+}
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+
+func (s *Server) guard(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		switch err := s.cfg.Authorizer.Authorize(r, attributes(r)); {
+		case errors.Is(err, ErrUnauthenticated):
+			http.Error(w, "Unauthorized", http.StatusUnauthorized)
+		case err != nil:
+			http.Error(w, "Forbidden ("+err.Error()+")", http.StatusForbidden)
+		default:
+			h(w, r)
+		}
+	}
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(data)
+}
+
+func (s *Server) pods(w http.ResponseWriter, _ *http.Request) {
+	list := corev1.PodList{TypeMeta: metav1.TypeMeta{Kind: "PodList", APIVersion: "v1"}, Items: []corev1.Pod{}}
+	for _, p := range s.cfg.Node.Pods() {
+		list.Items = append(list.Items, *p)
+	}
+	writeJSON(w, list)
+}
+
+func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	if err := s.cfg.Node.Metrics(w, strings.TrimPrefix(r.URL.Path, "/metrics")); err != nil {
+		s.cfg.Log.Warn("cannot write metrics", "path", r.URL.Path, "err", err)
+	}
+}
+
+// pod finds the pod of the request's path.
+func (s *Server) pod(w http.ResponseWriter, r *http.Request) *corev1.Pod {
+	ns, name := r.PathValue("namespace"), r.PathValue("pod")
+	p, ok := s.cfg.Node.Pod(ns, name, types.UID(r.PathValue("uid")))
+	if !ok {
+		http.Error(w, fmt.Sprintf("pod %q does not exist", name+"_"+ns), http.StatusNotFound)
+		return nil
+	}
+	return p
+}
+
+func fail(w http.ResponseWriter, err error) {
+	code := http.StatusInternalServerError
+	if errors.Is(err, ErrNotFound) {
+		code = http.StatusNotFound
+	}
+	http.Error(w, err.Error(), code)
+}

@@ -1,0 +1,84 @@
+package kubelet
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"codeberg.org/skiff/skiff/internal/wellknown"
+)
+
+// mirror is the API's picture of a static pod; nil if there is none.
+func (k *Kubelet) mirror(pod *corev1.Pod) *corev1.Pod {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.mirrors[types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}]
+}
+
+func isMirrorOf(m, pod *corev1.Pod) bool {
+	return m.DeletionTimestamp == nil && m.Annotations[wellknown.AnnotationConfigMirror] == pod.Annotations[wellknown.AnnotationConfigHash]
+}
+
+// sendMirror makes the mirror of a static pod, replacing one that shows another pod, and writes its status.
+func (k *Kubelet) sendMirror(ctx context.Context, pod *corev1.Pod, st corev1.PodStatus) (*corev1.Pod, error) {
+	m := k.mirror(pod)
+	if m != nil && !isMirrorOf(m, pod) {
+		if err := k.deleteMirror(ctx, pod); err != nil {
+			return nil, err
+		}
+		m = nil
+	}
+	if m == nil {
+		var err error
+		if m, err = k.createMirror(ctx, pod); err != nil {
+			return nil, err
+		}
+	}
+	// A node's mirror is never gone for good while the file is there: it is made again on the next try.
+	got, err := k.sendStatus(ctx, m, st)
+	if err == nil {
+		k.mu.Lock()
+		k.mirrors[types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}] = got
+		k.mu.Unlock()
+	} else if err == errPodGone {
+		k.mu.Lock()
+		delete(k.mirrors, types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name})
+		k.mu.Unlock()
+		err = apierrors.NewNotFound(corev1.Resource("pods"), pod.Name)
+	}
+	return got, err
+}
+
+func (k *Kubelet) createMirror(ctx context.Context, pod *corev1.Pod) (*corev1.Pod, error) {
+	m := pod.DeepCopy()
+	m.UID, m.ResourceVersion = "", ""
+	m.Annotations[wellknown.AnnotationConfigMirror] = pod.Annotations[wellknown.AnnotationConfigHash]
+	if n := k.node.object(); n != nil {
+		yes := true
+		m.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: n.Name, UID: n.UID, Controller: &yes}}
+	}
+	got, err := k.cfg.Client.CoreV1().Pods(pod.Namespace).Create(ctx, m, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		return k.cfg.Client.CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
+	}
+	return got, err
+}
+
+func (k *Kubelet) deleteMirror(ctx context.Context, pod *corev1.Pod) error {
+	m := k.mirror(pod)
+	if m == nil {
+		return nil
+	}
+	zero := int64(0)
+	err := k.cfg.Client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &zero, Preconditions: metav1.NewUIDPreconditions(string(m.UID))})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return err
+	}
+	k.mu.Lock()
+	delete(k.mirrors, types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name})
+	k.mu.Unlock()
+	return nil
+}

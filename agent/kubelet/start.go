@@ -1,0 +1,228 @@
+package kubelet
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"codeberg.org/skiff/skiff/agent/kubelet/plan"
+	"codeberg.org/skiff/skiff/agent/kubelet/probe"
+	"codeberg.org/skiff/skiff/runtime/container"
+)
+
+// startContainer starts the next attempt of a container and runs its postStart hook.
+func (w *worker) startContainer(ctx context.Context, pod *corev1.Pod, s plan.Step) error {
+	c, kind, err := findContainer(pod, s.Container)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	use, sandbox := w.images[c.Name], w.sandbox
+	w.mu.Unlock()
+	spec, err := w.containerSpec(ctx, pod, c, kind, s, use)
+	if err != nil {
+		return because("CreateContainerConfigError", err)
+	}
+	got, err := w.k.cfg.Runtime.Start(context.WithoutCancel(ctx), sandbox, spec)
+	w.mu.Lock()
+	delete(w.images, c.Name) // the next start asks the pull policy again
+	w.mu.Unlock()
+	if err != nil {
+		if w.listed(sandbox, spec.ID) {
+			w.k.events.container(pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: %v", err)
+			w.prune(ctx, sandbox, c.Name)
+			return nil // it ended before it began; back-off follows as for any that ends
+		}
+		return because("CreateContainerError", err)
+	}
+	w.k.events.container(pod, c.Name, corev1.EventTypeNormal, "Created", "Container created")
+	w.k.events.container(pod, c.Name, corev1.EventTypeNormal, "Started", "Container started")
+	w.linkLog(pod, c.Name, got)
+	if c.Lifecycle == nil || c.Lifecycle.PostStart == nil {
+		w.markHooked(spec.ID)
+	} else if err := w.postStart(ctx, pod, c, spec.ID); err != nil {
+		return err
+	}
+	w.prune(ctx, sandbox, c.Name)
+	return nil
+}
+
+func (w *worker) listed(sandbox, id string) bool {
+	s, _ := w.k.cfg.Runtime.Sandbox(sandbox)
+	return slices.ContainsFunc(s.Containers, func(c container.Container) bool { return c.Spec.ID == id })
+}
+
+func (w *worker) markHooked(id string) {
+	w.mu.Lock()
+	w.hooked[id] = true
+	w.mu.Unlock()
+	w.wakeUp()
+}
+
+// postStart runs the hook; a container whose hook fails is killed.
+func (w *worker) postStart(ctx context.Context, pod *corev1.Pod, c *corev1.Container, id string) error {
+	err := w.hook(ctx, pod, c, id, c.Lifecycle.PostStart, 0)
+	w.markHooked(id)
+	if err == nil || ctx.Err() != nil {
+		return nil
+	}
+	w.k.cfg.Log.Warn("postStart hook failed", "pod", w.name(), "container", c.Name, "err", err)
+	w.k.events.container(pod, c.Name, corev1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed")
+	return w.kill(ctx, pod, plan.Step{Verb: plan.Kill, Container: c.Name, ID: id, Grace: graceOf(pod), Why: "FailedPostStartHook"})
+}
+
+func graceOf(pod *corev1.Pod) time.Duration {
+	if s := pod.Spec.TerminationGracePeriodSeconds; s != nil {
+		return time.Duration(*s) * time.Second
+	}
+	return 30 * time.Second
+}
+
+// hook runs one lifecycle hook.
+func (w *worker) hook(ctx context.Context, pod *corev1.Pod, c *corev1.Container, id string, h *corev1.LifecycleHandler, limit time.Duration) error {
+	if limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	switch {
+	case h.Exec != nil:
+		var out bytes.Buffer
+		code, err := w.k.cfg.Runtime.Exec(ctx, id, container.ExecSpec{Args: h.Exec.Command, Stdout: &out, Stderr: &out, Timeout: limit})
+		if err == nil && code != 0 {
+			err = fmt.Errorf("command %q exited with %d: %s", h.Exec.Command, code, out.String())
+		}
+		return err
+	case h.HTTPGet != nil:
+		w.mu.Lock()
+		ip := w.probeIP(pod)
+		w.mu.Unlock()
+		req, err := probe.Request(ctx, h.HTTPGet, c, ip, "kube-lifecycle/1.37")
+		if err != nil {
+			return err
+		}
+		return probe.Hook(req)
+	case h.Sleep != nil:
+		select {
+		case <-time.After(time.Duration(h.Sleep.Seconds) * time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		return nil
+	}
+	return errors.New("lifecycle hook without a handler")
+}
+
+// minGrace is what a container gets after its preStop hook used up its time.
+const minGrace = 2 * time.Second
+
+// kill runs the preStop hook and stops the container.
+func (w *worker) kill(ctx context.Context, pod *corev1.Pod, s plan.Step) error {
+	w.mu.Lock()
+	again := w.prestopped[s.ID]
+	w.prestopped[s.ID] = true
+	w.mu.Unlock()
+	grace := s.Grace
+	if !again {
+		w.k.events.container(pod, s.Container, corev1.EventTypeNormal, "Killing", "%s", s.Why)
+		c, _, err := findContainer(pod, s.Container)
+		if err == nil && c.Lifecycle != nil && c.Lifecycle.PreStop != nil && grace > 0 {
+			begun := time.Now()
+			if err := w.hook(ctx, pod, c, s.ID, c.Lifecycle.PreStop, grace); err != nil && ctx.Err() == nil {
+				w.k.cfg.Log.Warn("preStop hook failed", "pod", w.name(), "container", c.Name, "err", err)
+				w.k.events.container(pod, c.Name, corev1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed")
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			grace = max(grace-time.Since(begun), minGrace)
+		}
+	}
+	if err := w.k.cfg.Runtime.Stop(ctx, s.ID, grace); err != nil {
+		return fmt.Errorf("stop container %s of pod %s: %w", s.Container, w.name(), err)
+	}
+	return nil
+}
+
+// prune forgets attempts before the last two: the newest, and the one whose end users may ask about.
+func (w *worker) prune(ctx context.Context, sandbox, name string) {
+	s, _ := w.k.cfg.Runtime.Sandbox(sandbox)
+	var old []container.Container
+	for _, c := range s.Containers {
+		if c.Spec.Labels[labelContainer] == name {
+			old = append(old, c)
+		}
+	}
+	slices.SortFunc(old, func(a, b container.Container) int { return b.Spec.Attempt - a.Spec.Attempt })
+	for i, c := range old {
+		if i < 2 || c.State == container.Running {
+			continue
+		}
+		if err := w.k.cfg.Runtime.Remove(context.WithoutCancel(ctx), c.Spec.ID); err != nil {
+			w.k.cfg.Log.Warn("cannot remove an old container", "pod", w.name(), "container", name, "err", err)
+			continue
+		}
+		w.mu.Lock()
+		delete(w.details, c.Spec.ID)
+		delete(w.messages, c.Spec.ID)
+		delete(w.hooked, c.Spec.ID)
+		delete(w.prestopped, c.Spec.ID)
+		w.mu.Unlock()
+		w.k.probes.Forget(c.Spec.ID)
+		if p := c.Spec.Labels[labelMessagePath]; p != "" {
+			os.Remove(p)
+		}
+		if c.Spec.LogPath != "" {
+			removeLogs(c.Spec.LogPath)
+		}
+	}
+}
+
+// removeLogs removes a log with its rotated parts.
+func removeLogs(path string) {
+	os.Remove(path)
+	old, _ := filepath.Glob(path + ".*")
+	for _, p := range old {
+		os.Remove(p)
+	}
+}
+
+// linkLog makes the symlink that log collectors follow.
+func (w *worker) linkLog(pod *corev1.Pod, name string, c container.Container) {
+	link := filepath.Join(w.k.cfg.Paths.ContainerLogs(), fmt.Sprintf("%s_%s_%s-%s.log", pod.Name, pod.Namespace, name, c.Spec.ID))
+	if err := os.Symlink(c.Spec.LogPath, link); err != nil && !errors.Is(err, os.ErrExist) {
+		w.k.cfg.Log.Warn("cannot link a log", "pod", w.name(), "container", name, "err", err)
+	}
+}
+
+// newID is unique for ever, in the form that runtimes use.
+func newID() string {
+	var b [32]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// newMessageFile makes the file that is mounted at terminationMessagePath.
+func (w *worker) newMessageFile(name string, attempt int) (string, error) {
+	path := filepath.Join(w.dir(), "containers", name, strconv.Itoa(attempt))
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return "", err
+	}
+	os.Remove(path)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	return path, f.Chmod(0o666)
+}
