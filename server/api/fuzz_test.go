@@ -18,10 +18,14 @@ func fuzzed(k *Kind, seed int64) Object { return fuzzedVersion(*k.Hub(), k.Kind,
 
 func fuzzedVersion(v Version, kind string, seed int64) Object {
 	f := randfill.NewWithSeed(seed).NilChance(0.3).NumElements(1, 2).MaxDepth(12).Funcs(
-		func(q *resource.Quantity, c randfill.Continue) { *q = *resource.NewQuantity(c.Int63n(1000), resource.DecimalSI) },
+		func(q *resource.Quantity, c randfill.Continue) {
+			*q = *resource.NewQuantity(c.Int63n(1000), resource.DecimalSI)
+		},
 		func(q *intstr.IntOrString, c randfill.Continue) { *q = intstr.FromInt32(int32(c.Intn(1000))) },
 		func(t *metav1.Time, c randfill.Continue) { *t = metav1.Unix(c.Int63n(1<<31), 0) },
-		func(t *metav1.MicroTime, c randfill.Continue) { *t = metav1.NewMicroTime(time.Unix(c.Int63n(1<<31), 0)) },
+		func(t *metav1.MicroTime, c randfill.Continue) {
+			*t = metav1.NewMicroTime(time.Unix(c.Int63n(1<<31), 0))
+		},
 		func(r *runtime.RawExtension, c randfill.Continue) { *r = runtime.RawExtension{Raw: []byte(`{"a":1}`)} },
 		func(m *metav1.FieldsV1, c randfill.Continue) { *m = metav1.FieldsV1{Raw: []byte(`{"f:a":{}}`)} },
 		func(t *metav1.TypeMeta, c randfill.Continue) {},

@@ -1,9 +1,12 @@
 package api
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 func namespace() *Kind {
@@ -62,4 +65,29 @@ func prepareNamespace(n *corev1.Namespace) {
 		}
 	}
 	n.Spec.Finalizers = append(n.Spec.Finalizers, corev1.FinalizerKubernetes)
+}
+
+func validateNamespace(n *corev1.Namespace) fieldErrors {
+	c := &check{}
+	for i, f := range n.Spec.Finalizers {
+		path := at("spec", "finalizers").Index(i)
+		c.invalid(path, string(f), validation.IsQualifiedName(string(f))...)
+		if f != corev1.FinalizerKubernetes && !strings.Contains(string(f), "/") {
+			c.invalid(path, string(f), "name is neither a standard finalizer name nor is it fully qualified")
+		}
+	}
+	return c.errs
+}
+
+func validateNamespaceUpdate(n, _ *corev1.Namespace) fieldErrors { return validateNamespace(n) }
+
+func validateNamespaceStatus(n, _ *corev1.Namespace) fieldErrors {
+	c, path := &check{}, at("status", "Phase")
+	switch deleted := n.DeletionTimestamp != nil; {
+	case !deleted && n.Status.Phase != corev1.NamespaceActive:
+		c.invalid(path, n.Status.Phase, "may only be 'Active' if `deletionTimestamp` is empty")
+	case deleted && n.Status.Phase != corev1.NamespaceTerminating:
+		c.invalid(path, n.Status.Phase, "may only be 'Terminating' if `deletionTimestamp` is not empty")
+	}
+	return c.errs
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -9,6 +10,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 func node() *Kind {
@@ -103,4 +106,59 @@ func nodeAddress(t corev1.NodeAddressType) func(*corev1.Node) string {
 		}
 		return "<none>"
 	}
+}
+
+func validateNode(n *corev1.Node) fieldErrors {
+	c, spec := &check{}, at("spec")
+	c.taints(spec.Child("taints"), n.Spec.Taints)
+	families := map[bool]bool{}
+	for i, cidr := range n.Spec.PodCIDRs {
+		c.cidr(spec.Child("podCIDRs").Index(i), cidr)
+		if p, err := netip.ParsePrefix(cidr); err == nil {
+			if families[p.Addr().Is4()] {
+				c.invalid(spec.Child("podCIDRs"), n.Spec.PodCIDRs, "may specify no more than one CIDR for each IP family")
+			}
+			families[p.Addr().Is4()] = true
+		}
+	}
+	if len(n.Spec.PodCIDRs) > 0 && n.Spec.PodCIDR != "" && n.Spec.PodCIDRs[0] != n.Spec.PodCIDR {
+		c.invalid(spec.Child("podCIDRs").Index(0), n.Spec.PodCIDRs[0], "must be equal to `podCIDR`")
+	}
+	c.nodeStatus(n)
+	return c.errs
+}
+
+func (c *check) nodeStatus(n *corev1.Node) {
+	amounts := func(at *field.Path, l corev1.ResourceList) {
+		for _, r := range sortedKeys(l) {
+			c.invalid(at.Key(string(r)), r, validation.IsQualifiedName(string(r))...)
+			c.resourceValue(at.Key(string(r)), r, l[r])
+		}
+	}
+	amounts(at("status", "capacity"), n.Status.Capacity)
+	amounts(at("status", "allocatable"), n.Status.Allocatable)
+	seen := map[corev1.NodeAddress]bool{}
+	for i, a := range n.Status.Addresses {
+		if seen[a] {
+			c.add(field.Duplicate(at("status", "addresses").Index(i), a))
+		}
+		seen[a] = true
+	}
+}
+
+func validateNodeUpdate(n, old *corev1.Node) fieldErrors {
+	c, spec := &check{errs: validateNode(n)}, at("spec")
+	if old.Spec.PodCIDR != "" && old.Spec.PodCIDR != n.Spec.PodCIDR || len(old.Spec.PodCIDRs) > 0 && !slices.Equal(old.Spec.PodCIDRs, n.Spec.PodCIDRs) {
+		c.forbidden(spec.Child("podCIDRs"), `node updates may not change podCIDR except from "" to valid`)
+	}
+	if old.Spec.ProviderID != "" && old.Spec.ProviderID != n.Spec.ProviderID {
+		c.forbidden(spec.Child("providerID"), `node updates may not change providerID except from "" to valid`)
+	}
+	return c.errs
+}
+
+func validateNodeStatus(n, _ *corev1.Node) fieldErrors {
+	c := &check{}
+	c.nodeStatus(n)
+	return c.errs
 }
