@@ -1,6 +1,10 @@
 package api
 
 import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"strings"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
@@ -87,4 +91,34 @@ func csrState(c *certificatesv1.CertificateSigningRequest) string {
 		s += ",Issued"
 	}
 	return s
+}
+
+const minCertificateSeconds = 600
+
+func validateCSR(r *certificatesv1.CertificateSigningRequest) fieldErrors {
+	c, spec := &check{}, at("spec")
+	if block, rest := pem.Decode(r.Spec.Request); block == nil || block.Type != "CERTIFICATE REQUEST" || len(bytes.TrimSpace(rest)) > 0 {
+		c.invalid(spec.Child("request"), r.Spec.Request, "PEM block type must be CERTIFICATE REQUEST")
+	} else if _, err := x509.ParseCertificateRequest(block.Bytes); err != nil {
+		c.invalid(spec.Child("request"), r.Spec.Request, err.Error())
+	}
+	if len(r.Spec.Usages) == 0 {
+		c.required(spec.Child("usages"), "")
+	}
+	seen := once{}
+	for i, u := range r.Spec.Usages {
+		seen.add(c, spec.Child("usages").Index(i), string(u))
+	}
+	if c.needs(spec.Child("signerName"), r.Spec.SignerName) {
+		domain, path, ok := strings.Cut(r.Spec.SignerName, "/")
+		if !ok || strings.Contains(path, "/") || path == "" {
+			c.invalid(spec.Child("signerName"), r.Spec.SignerName, "must be a fully qualified domain and path of the form 'example.com/signer-name'")
+		} else {
+			c.invalid(spec.Child("signerName"), r.Spec.SignerName, subdomain(domain)...)
+		}
+	}
+	if s := r.Spec.ExpirationSeconds; s != nil && *s < minCertificateSeconds {
+		c.invalid(spec.Child("expirationSeconds"), *s, "may not specify a duration less than 600 seconds (10 minutes)")
+	}
+	return c.errs
 }

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // eventTTL is how long an event is kept.
@@ -162,4 +163,74 @@ func eventSource(e *corev1.Event) string {
 		return component
 	}
 	return fmt.Sprintf("%s, %s", component, instance)
+}
+
+// Limits of an event in the new form, the one with an eventTime.
+const (
+	maxInstance = 128
+	maxAction   = 128
+	maxReason   = 128
+	maxNote     = 1024
+)
+
+func validateEvent(e *corev1.Event) fieldErrors {
+	c := &check{}
+	c.eventNamespace(e)
+	if e.EventTime.IsZero() {
+		return c.errs // the old form: anything goes
+	}
+	if c.needs(at("reportingController"), e.ReportingController) {
+		c.invalid(at("reportingController"), e.ReportingController, validation.IsQualifiedName(e.ReportingController)...)
+	}
+	limit := func(name, value string, max int) {
+		if len(value) > max {
+			c.invalid(at(name), "", fmt.Sprintf("can have at most %d characters", max))
+		}
+	}
+	for _, f := range []struct {
+		name, value string
+		max         int
+	}{{"reportingInstance", e.ReportingInstance, maxInstance}, {"action", e.Action, maxAction}, {"reason", e.Reason, maxReason}} {
+		c.needs(at(f.name), f.value)
+		limit(f.name, f.value, f.max)
+	}
+	limit("message", e.Message, maxNote)
+	if s := e.Series; s != nil {
+		if s.Count < 2 {
+			c.invalid(at("series.count"), "", "should be at least 2")
+		}
+		if s.LastObservedTime.IsZero() {
+			c.required(at("series.lastObservedTime"), "")
+		}
+	}
+	return c.errs
+}
+
+// eventNamespace: an event lies where its object lies; events of what has no namespace lie in default (or, in the new
+// form, in kube-system).
+func (c *check) eventNamespace(e *corev1.Event) {
+	ns := e.InvolvedObject.Namespace
+	ok := ns == e.Namespace
+	if ns == "" {
+		ok = e.Namespace == "" || e.Namespace == "default" || e.Namespace == "kube-system" && !e.EventTime.IsZero()
+	}
+	if !ok {
+		c.invalid(at("involvedObject", "namespace"), ns, "does not match event.namespace")
+	}
+}
+
+func validateEventUpdate(e, old *corev1.Event) fieldErrors {
+	c := &check{errs: validateEvent(e)}
+	if e.EventTime.IsZero() || old.EventTime.IsZero() {
+		return c.errs
+	}
+	c.immutable(at("involvedObject"), e.InvolvedObject, old.InvolvedObject)
+	c.immutable(at("reason"), e.Reason, old.Reason)
+	c.immutable(at("message"), e.Message, old.Message)
+	c.immutable(at("reportingController"), e.ReportingController, old.ReportingController)
+	c.immutable(at("reportingInstance"), e.ReportingInstance, old.ReportingInstance)
+	c.immutable(at("action"), e.Action, old.Action)
+	c.immutable(at("eventTime"), e.EventTime.UnixMicro(), old.EventTime.UnixMicro())
+	c.immutable(at("type"), e.Type, old.Type)
+	return c.errs
 }

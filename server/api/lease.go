@@ -20,3 +20,14 @@ func lease() *Kind {
 		},
 	}
 }
+
+func validateLease(l *coordinationv1.Lease) fieldErrors {
+	c := &check{}
+	if d := l.Spec.LeaseDurationSeconds; d != nil && *d <= 0 {
+		c.invalid(at("spec", "leaseDurationSeconds"), *d, "must be greater than 0")
+	}
+	c.counts(at("spec"), map[string]*int32{"leaseTransitions": l.Spec.LeaseTransitions})
+	return c.errs
+}
+
+func validateLeaseUpdate(l, _ *coordinationv1.Lease) fieldErrors { return validateLease(l) }

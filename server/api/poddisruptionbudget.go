@@ -33,3 +33,30 @@ func podDisruptionBudget() *Kind {
 		},
 	}
 }
+
+func validatePodDisruptionBudget(b *policyv1.PodDisruptionBudget) fieldErrors {
+	c, spec, s := &check{}, at("spec"), &b.Spec
+	if s.MinAvailable != nil && s.MaxUnavailable != nil {
+		c.invalid(spec, *s, "minAvailable and maxUnavailable cannot be both set")
+	}
+	c.amount(spec.Child("minAvailable"), s.MinAvailable)
+	c.atMost100Percent(spec.Child("minAvailable"), s.MinAvailable)
+	c.amount(spec.Child("maxUnavailable"), s.MaxUnavailable)
+	c.atMost100Percent(spec.Child("maxUnavailable"), s.MaxUnavailable)
+	if s.Selector != nil {
+		c.selector(spec.Child("selector"), s.Selector)
+	}
+	if p := s.UnhealthyPodEvictionPolicy; p != nil {
+		oneOf(c, spec.Child("unhealthyPodEvictionPolicy"), *p, policyv1.AlwaysAllow, policyv1.IfHealthyBudget)
+	}
+	return c.errs
+}
+
+func validatePodDisruptionBudgetStatus(b, _ *policyv1.PodDisruptionBudget) fieldErrors {
+	c, s := &check{}, b.Status
+	c.counts(at("status"), map[string]*int32{
+		"disruptionsAllowed": &s.DisruptionsAllowed, "currentHealthy": &s.CurrentHealthy,
+		"desiredHealthy": &s.DesiredHealthy, "expectedPods": &s.ExpectedPods,
+	})
+	return c.errs
+}

@@ -2,6 +2,7 @@ package api
 
 import (
 	nodev1 "k8s.io/api/node/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 func runtimeClass() *Kind {
@@ -24,4 +25,27 @@ func runtimeClass() *Kind {
 			age(),
 		},
 	}
+}
+
+func validateRuntimeClass(r *nodev1.RuntimeClass) fieldErrors {
+	c := &check{}
+	c.invalid(at("handler"), r.Handler, validation.IsDNS1123Label(r.Handler)...)
+	if r.Overhead != nil {
+		for _, n := range sortedKeys(r.Overhead.PodFixed) {
+			path := at("overhead", "podFixed").Key(string(n))
+			c.containerResourceName(path, n)
+			c.resourceValue(path, n, r.Overhead.PodFixed[n])
+		}
+	}
+	if r.Scheduling != nil {
+		c.labels(at("scheduling", "nodeSelector"), r.Scheduling.NodeSelector)
+		c.tolerations(at("scheduling", "tolerations"), r.Scheduling.Tolerations)
+	}
+	return c.errs
+}
+
+func validateRuntimeClassUpdate(r, old *nodev1.RuntimeClass) fieldErrors {
+	c := &check{errs: validateRuntimeClass(r)}
+	c.immutable(at("handler"), r.Handler, old.Handler)
+	return c.errs
 }
