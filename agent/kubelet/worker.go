@@ -22,7 +22,7 @@ type worker struct {
 	k      *Kubelet
 	uid    types.UID
 	title  string // namespace/name
-	static bool // from a file; the API has a mirror of it
+	static bool   // from a file; the API has a mirror of it
 	wakeup chan struct{}
 	wg     sync.WaitGroup // tasks
 

@@ -198,8 +198,9 @@ func (d *decider) keep(c *corev1.Container, a *Attempt, init bool) progress {
 	case a.Image != "" && a.Image != c.Image && (!init || isSidecar(c)):
 		why = fmt.Sprintf("Container %s definition changed, will be restarted", c.Name)
 	default:
-		if d.running(Step{Verb: Start, Container: c.Name}) {
-			return inHand // its postStart hook runs
+		if s := (Step{Verb: Start, Container: c.Name, Attempt: a.Attempt, BackOff: a.BackOff}); d.running(s) {
+			d.do(s) // its postStart hook runs: it stays in the plan
+			return inHand
 		}
 		return runs
 	}

@@ -145,6 +145,17 @@ func (d *decider) grace() time.Duration {
 	return time.Duration(max(seconds, 0)) * time.Second
 }
 
+// sidecarGrace is what a sidecar gets at least, however long the containers before it took.
+const sidecarGrace = 2 * time.Second
+
+// left of the grace of a deleted pod.
+func (d *decider) left(grace time.Duration) time.Duration {
+	if d.pod.DeletionTimestamp == nil || grace == 0 {
+		return grace
+	}
+	return min(grace, max(d.pod.DeletionTimestamp.Sub(d.now), sidecarGrace))
+}
+
 // killAll kills what runs: containers first, then sidecars in reverse order. It says whether nothing runs or starts.
 func (d *decider) killAll(grace time.Duration) bool {
 	rest := false
@@ -167,6 +178,7 @@ func (d *decider) killAll(grace time.Duration) bool {
 	}
 	for i := len(d.pod.Spec.InitContainers) - 1; i >= 0 && !rest; i-- {
 		if c := &d.pod.Spec.InitContainers[i]; isSidecar(c) {
+			grace = d.left(grace)
 			kill(c.Name)
 		}
 	}
