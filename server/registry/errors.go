@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,6 +11,9 @@ import (
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/store"
 )
+
+// codeServiceUnavailable is the Status code of a store that cannot be reached.
+const codeServiceUnavailable = 503
 
 // What the API says in these cases; clients and tests compare the texts.
 const (
@@ -70,7 +72,7 @@ func statusError(k *api.Kind, verb, name string, err error) error {
 func unavailable(k *api.Kind, verb, name string, err error) error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{
 		Status:  metav1.StatusFailure,
-		Code:    http.StatusServiceUnavailable,
+		Code:    codeServiceUnavailable,
 		Reason:  metav1.StatusReasonServiceUnavailable,
 		Message: fmt.Sprintf("%s %s %q: %v", verb, k.GroupResource(), name, err),
 		Details: &metav1.StatusDetails{

@@ -108,8 +108,8 @@ func watchError(w *store.Watch, from int64, s *store.Store) func() error {
 	return func() error {
 		err := w.Err()
 		switch {
-		case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-			return nil
+		case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrSlow):
+			return nil // the watch just ends: its reader goes on from the last revision it saw
 		case errors.Is(err, store.ErrCompacted):
 			return tooOld(from, s.Snapshot())
 		}

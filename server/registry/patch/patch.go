@@ -10,7 +10,6 @@ package patch
 
 import (
 	"fmt"
-	"net/http"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,6 +21,12 @@ import (
 
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/registry"
+)
+
+// The codes of Statuses for which apimachinery has no constructor.
+const (
+	codeUnsupportedMediaType = 415
+	codeUnprocessable        = 422
 )
 
 // Options say what is patched, and how.
@@ -97,7 +102,7 @@ func unsupported(k *api.Kind) error {
 		message += name
 	}
 	return &apierrors.StatusError{ErrStatus: metav1.Status{
-		Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType,
+		Status: metav1.StatusFailure, Code: codeUnsupportedMediaType,
 		Reason: metav1.StatusReasonUnsupportedMediaType, Message: message,
 	}}
 }
@@ -105,7 +110,7 @@ func unsupported(k *api.Kind) error {
 // unprocessable is 422 for a patch that is well-formed and does not fit. The message begins as upstream's, which ends
 // there, and says why.
 func unprocessable(err error) error {
-	status := apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
+	status := apierrors.NewGenericServerResponse(codeUnprocessable, "", schema.GroupResource{}, "", err.Error(), 0, false)
 	status.ErrStatus.Message += ": " + err.Error()
 	return status
 }
