@@ -16,15 +16,14 @@ import (
 
 // The cgroups, below each hierarchy's root:
 //
-//	<CgroupRoot>/creators                    the short-lived creators: charged to nobody
+//	<CgroupRoot>/keepers                     the keepers of all sandboxes, and their short-lived creators
 //	<CgroupRoot>/<sandbox's Cgroup>          limits of the sandbox; no process of its own (cgroup v2 forbids it)
-//	<CgroupRoot>/<sandbox's Cgroup>/keeper   the keeper
 //	<CgroupRoot>/<sandbox's Cgroup>/<id>     a container
+//
+// Keepers are not in their sandbox's cgroup, because creators would start there: a Go program under a limit of, say, 10 ms
+// CPU a second or 16 MiB. To move each creator out costs an RCU grace period of the kernel, some 10 ms a container start.
 
-const (
-	creatorsCgroup = "creators"
-	keeperCgroup   = "keeper"
-)
+const keepersCgroup = "keepers"
 
 func (m *Manager) cgroupPath(s SandboxSpec, leaf string) string {
 	name := s.Cgroup
@@ -188,21 +187,4 @@ func oomKills(paths map[string]string) uint64 {
 // containerCgroup finds a container's cgroup; it need not exist.
 func (m *Manager) containerCgroup(s SandboxSpec, id string) (cgroups.Manager, error) {
 	return newCgroup(m.cgroupPath(s, id), &cgroups.Resources{SkipDevices: true})
-}
-
-// cgroupOf finds the sandbox's cgroup, below root, from its keeper.
-func cgroupOf(keeperPID int, root string) string {
-	all, err := cgroups.ParseCgroupFile(fmt.Sprintf("/proc/%d/cgroup", keeperPID))
-	if err != nil {
-		return ""
-	}
-	path := all[""]
-	if p, ok := all["devices"]; ok {
-		path = p
-	}
-	rest, ok := strings.CutPrefix(path, filepath.Join("/", root)+"/")
-	if !ok {
-		return ""
-	}
-	return strings.TrimSuffix(rest, "/"+keeperCgroup)
 }

@@ -16,11 +16,11 @@ import (
 
 // Manager runs sandboxes and containers. Safe for concurrent use; calls that change one sandbox are serialised.
 type Manager struct {
-	cfg      Config
-	log      *slog.Logger
-	exe      *os.File // handed to keepers, for their creators
-	creators []string // cgroup directories of the creators
-	host     host
+	cfg     Config
+	log     *slog.Logger
+	exe     *os.File // handed to keepers, for their creators
+	keepers []string // cgroup directories of the keepers
+	host    host
 
 	// mu guards what follows and the info of every sandbox and container. It is never held over I/O.
 	mu         sync.Mutex
@@ -34,11 +34,12 @@ type Manager struct {
 
 // sandbox is a Sandbox and how to reach it.
 type sandbox struct {
-	op     sync.Mutex // held by what changes the sandbox
-	info   Sandbox    // without Containers
-	pid1   int
-	client *keeper.Client // nil when stopped
-	serve  sync.Once
+	op      sync.Mutex // held by what changes the sandbox
+	info    Sandbox    // without Containers
+	pid1    int
+	process *keeper.Process // nil when stopped
+	client  *keeper.Client  // nil when stopped
+	serve   sync.Once
 }
 
 // container is a Container and what waits for it.
@@ -76,12 +77,12 @@ func Open(cfg Config) (*Manager, error) {
 	if m.exe, err = openExecutable(cfg.Executable); err != nil {
 		return nil, err
 	}
-	cm, err := makeCgroup(filepath.Join("/", cfg.CgroupRoot, creatorsCgroup), resources(Resources{}, false))
+	cm, err := makeCgroup(filepath.Join("/", cfg.CgroupRoot, keepersCgroup), resources(Resources{}, false))
 	if err != nil {
 		m.exe.Close()
 		return nil, err
 	}
-	m.creators = existing(cm)
+	m.keepers = existing(cm)
 	if err := m.reopen(); err != nil {
 		m.exe.Close()
 		return nil, err

@@ -28,9 +28,6 @@ func (m *Manager) reopen() error {
 			continue
 		}
 		l := m.load(e.Name())
-		if l.damaged != nil {
-			m.log.Warn("a sandbox's record is damaged: it is removed", "sandbox", l.id, "error", l.damaged)
-		}
 		if clean, err := m.adopt(l); err != nil {
 			m.log.Error("take over sandbox", "sandbox", l.id, "error", err)
 		} else if clean != nil {
@@ -69,7 +66,7 @@ func (m *Manager) adopt(l loaded) (clean func() error, err error) {
 		}
 	}
 	if l.damaged != nil {
-		return func() error { return m.removeDamaged(ctx, s, l) }, nil
+		return func() error { return m.removeDamaged(ctx, l) }, nil
 	}
 	client, items, err := keeper.Dial(m.runDir(l.id))
 	if err != nil || l.record.Stopped {
@@ -80,8 +77,13 @@ func (m *Manager) adopt(l loaded) (clean func() error, err error) {
 		m.loseUnseen(s, rebooted)
 		return func() error { return m.dismantle(ctx, s) }, nil
 	}
+	process, err := keeper.Find(client.PID)
+	if err != nil {
+		client.Close()
+		return func() error { return m.dismantle(ctx, s) }, nil
+	}
 	m.mu.Lock()
-	s.client, s.pid1 = client, client.PID1
+	s.client, s.pid1, s.process = client, client.PID1, process
 	s.info.State, s.info.KeeperPID = SandboxReady, client.PID
 	if !l.record.Spec.HostNetwork {
 		s.info.NetNS = m.netnsPath(l.id)
@@ -122,30 +124,16 @@ func (m *Manager) loseUnseen(s *sandbox, rebooted bool) {
 	}
 }
 
-// removeDamaged ends a sandbox whose record cannot be read. Its cgroup is not known, but its keeper is: everything in
-// the keeper's parent cgroup is its.
-func (m *Manager) removeDamaged(ctx context.Context, s *sandbox, l loaded) error {
-	s.info.Spec.ID = l.id
-	if client, _, err := keeper.Dial(m.runDir(l.id)); err == nil {
-		s.info.Spec.Cgroup = cgroupOf(client.PID, m.cfg.CgroupRoot)
-		s.client, s.info.KeeperPID = client, client.PID
-		m.mu.Lock()
-		m.serveLocked(s)
-		m.mu.Unlock()
-	}
-	if err := m.dismantle(ctx, s); err != nil {
-		return err
-	}
+// removeDamaged forgets a sandbox whose record cannot be read, which therefore does not run. What is left of its files is
+// kept for who wants to know.
+func (m *Manager) removeDamaged(ctx context.Context, l loaded) error {
 	for _, c := range l.containers {
 		if err := m.cfg.Snapshots.Remove(ctx, c.Spec.ID); err != nil {
-			return err
+			return fmt.Errorf("remove root filesystem of container %s: %w", c.Spec.ID, err)
 		}
 		m.mu.Lock()
 		delete(m.containers, c.Spec.ID)
 		m.mu.Unlock()
-	}
-	if err := os.RemoveAll(m.runDir(l.id)); err != nil {
-		return err
 	}
 	return os.Rename(m.stateDir(l.id), m.stateDir(l.id)+".damaged."+fmt.Sprint(time.Now().UnixNano()))
 }
@@ -161,7 +149,7 @@ func (m *Manager) removeStrays() error {
 			continue
 		}
 		if client, _, err := keeper.Dial(m.runDir(e.Name())); err == nil {
-			_ = unix.Kill(client.PID, unix.SIGKILL)
+			_ = unix.Kill(client.PID, unix.SIGKILL) // it has just answered
 			client.Close()
 		}
 		if err := unmountAll(m.netnsPath(e.Name())); err != nil {

@@ -78,12 +78,8 @@ func (m *Manager) buildSandbox(s *sandbox) error {
 	if _, err := makeCgroup(m.cgroupPath(spec, ""), resources(spec.Resources, false)); err != nil {
 		return err
 	}
-	leaf, err := makeCgroup(m.cgroupPath(spec, keeperCgroup), resources(Resources{}, false))
-	if err != nil {
-		return err
-	}
 	k := keeper.Spec{
-		ID: spec.ID, Executable: m.cfg.Executable, Dir: m.runDir(spec.ID), Join: existing(leaf), Creators: m.creators, Namespaces: namespaceFlags(spec),
+		ID: spec.ID, Executable: m.cfg.Executable, Dir: m.runDir(spec.ID), Join: m.keepers, Namespaces: namespaceFlags(spec),
 		Hostname: spec.Hostname, Sysctls: spec.Sysctls, SharedPID: spec.SharedPID && !spec.HostPID, OOMScoreAdj: keeperOOMScoreAdj,
 	}
 	started, err := keeper.Spawn(k)
@@ -91,7 +87,7 @@ func (m *Manager) buildSandbox(s *sandbox) error {
 		return err
 	}
 	m.mu.Lock()
-	s.info.KeeperPID = started.PID
+	s.info.KeeperPID, s.process = started.PID, started.Process
 	m.mu.Unlock()
 	netns := ""
 	if !spec.HostNetwork {
@@ -234,14 +230,16 @@ func (m *Manager) killContainers(ctx context.Context, s *sandbox) {
 func (m *Manager) dismantle(ctx context.Context, s *sandbox) error {
 	spec := s.info.Spec
 	m.mu.Lock()
-	client, pid := s.client, s.info.KeeperPID
+	client, process := s.client, s.process
 	s.client = nil
 	m.mu.Unlock()
 	if client != nil {
-		sctx, cancel := context.WithTimeout(ctx, time.Second)
-		_ = client.Shutdown(sctx)
-		cancel()
 		client.Close()
+	}
+	if process != nil {
+		if err := process.Kill(killTimeout); err != nil {
+			return err
+		}
 	}
 	cm, err := newCgroup(m.cgroupPath(spec, ""), &cgroups.Resources{SkipDevices: true})
 	if err != nil {
@@ -253,9 +251,6 @@ func (m *Manager) dismantle(ctx context.Context, s *sandbox) error {
 			return err
 		}
 	}
-	if pid != 0 {
-		keeper.Reap(pid)
-	}
 	m.lose(s, "killed with its sandbox")
 	if err := errors.Join(unmountAll(m.netnsPath(spec.ID)), unmountAll(m.shmPath(spec.ID))); err != nil {
 		return err
@@ -266,7 +261,7 @@ func (m *Manager) dismantle(ctx context.Context, s *sandbox) error {
 		}
 	}
 	m.mu.Lock()
-	s.info.State, s.info.KeeperPID, s.info.NetNS, s.pid1 = SandboxStopped, 0, "", 0
+	s.info.State, s.info.KeeperPID, s.info.NetNS, s.pid1, s.process = SandboxStopped, 0, "", 0, nil
 	m.mu.Unlock()
 	if exists(m.stateDir(spec.ID)) {
 		return m.saveSandbox(s)

@@ -23,6 +23,10 @@ func (m *Manager) containerFile(sandboxID, id string) string {
 }
 func (m *Manager) sandboxFile(id string) string { return filepath.Join(m.stateDir(id), "sandbox.json") }
 
+// sandboxCopy is a second copy of sandbox.json, in memory: while containers run it is there, so what they are is known even
+// when the record on disk is damaged.
+func (m *Manager) sandboxCopy(id string) string { return filepath.Join(m.runDir(id), "sandbox.json") }
+
 // sandboxRecord is sandbox.json.
 type sandboxRecord struct {
 	Spec      SandboxSpec
@@ -59,7 +63,11 @@ func (m *Manager) saveSandbox(s *sandbox) error {
 	m.mu.Lock()
 	r := sandboxRecord{Spec: s.info.Spec, CreatedAt: s.info.CreatedAt, Stopped: s.info.State == SandboxStopped}
 	m.mu.Unlock()
-	if err := writeFile(m.sandboxFile(r.Spec.ID), r, true); err != nil {
+	err := writeFile(m.sandboxFile(r.Spec.ID), r, true)
+	if err == nil && exists(m.runDir(r.Spec.ID)) {
+		err = writeFile(m.sandboxCopy(r.Spec.ID), r, false)
+	}
+	if err != nil {
 		return fmt.Errorf("record sandbox %s: %w", r.Spec.ID, err)
 	}
 	return nil
@@ -83,8 +91,8 @@ func (m *Manager) saveContainer(c *container) error {
 	return nil
 }
 
-// loaded is what is on disk of one sandbox. damaged says that sandbox.json cannot be read; the ids of containers are known
-// even then, for cleaning up.
+// loaded is what is on disk of one sandbox. damaged says that neither copy of its record can be read, so that it does not
+// run; the ids of containers are known even then, for cleaning up.
 type loaded struct {
 	id         string
 	record     sandboxRecord
@@ -103,15 +111,27 @@ func readJSON(path string, v any) error {
 	return json.Unmarshal(b, v)
 }
 
+func readRecord(path, id string, r *sandboxRecord) error {
+	if err := readJSON(path, r); err != nil {
+		return err
+	}
+	if r.Spec.ID != id {
+		return fmt.Errorf("record names sandbox %q", r.Spec.ID)
+	}
+	return nil
+}
+
 func (m *Manager) load(id string) loaded {
 	l := loaded{id: id}
-	if err := readJSON(m.sandboxFile(id), &l.record); err != nil {
-		l.damaged = err
+	err := readRecord(m.sandboxFile(id), id, &l.record)
+	if err != nil {
 		setAside(m.sandboxFile(id))
-	} else if l.record.Spec.ID != id {
-		l.damaged = fmt.Errorf("record names sandbox %q", l.record.Spec.ID)
-		setAside(m.sandboxFile(id))
+		m.log.Warn("a sandbox's record is damaged and set aside", "sandbox", id, "error", err)
+		if readRecord(m.sandboxCopy(id), id, &l.record) == nil {
+			err = writeFile(m.sandboxFile(id), l.record, true)
+		}
 	}
+	l.damaged = err
 	entries, _ := os.ReadDir(filepath.Join(m.stateDir(id), "containers"))
 	for _, e := range entries {
 		cid, ok := strings.CutSuffix(e.Name(), ".json")

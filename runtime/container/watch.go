@@ -183,9 +183,14 @@ func (m *Manager) rotate(id string) {
 	if err != nil || m.cfg.LogMaxSize < 0 {
 		return
 	}
-	path := c.info.Spec.LogPath
-	err = logs.Rotate(path, m.cfg.LogMaxSize, m.cfg.LogMaxFiles, func() error { return m.ReopenLog(context.Background(), id) })
-	if err != nil {
+	m.mu.Lock()
+	client, path := c.sandbox.client, c.info.Spec.LogPath
+	m.mu.Unlock()
+	if client == nil {
+		return
+	}
+	err = logs.Rotate(path, m.cfg.LogMaxSize, m.cfg.LogMaxFiles, func() error { return client.Reopen(context.Background(), id) })
+	if now, _ := m.Container(id); err != nil && now.State == Running {
 		m.log.Error("rotate log file", "container", id, "path", path, "error", err)
 	}
 }

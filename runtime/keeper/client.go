@@ -249,12 +249,6 @@ func (c *Client) Forget(ctx context.Context, id string) error {
 	return err
 }
 
-// Shutdown ends the keeper, whatever runs.
-func (c *Client) Shutdown(ctx context.Context) error {
-	_, err := c.call(ctx, nil, "SHUTDOWN")
-	return err
-}
-
 func parseItem(f []string) Item {
 	for len(f) < 7 {
 		f = append(f, "")

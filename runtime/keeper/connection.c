@@ -214,6 +214,8 @@ static void on_container_request(struct connection *n, unsigned long request, co
 	if (!strcmp(verb, "ATTACH"))
 		return on_attach(n, request, c, arg);
 	if (!strcmp(verb, "REOPEN")) {
+		if (c->state == EXITED)
+			return answer_error(n, request, "not running");
 		if (open_log(c) < 0)
 			return answer_error(n, request, strerror(errno));
 	} else if (!strcmp(verb, "FORGET")) {
@@ -251,9 +253,6 @@ static void on_request(struct connection *n, char **f, int nf, const int *fds, i
 		const char *err = start_container(n, request, f + 2, nf - 2, nfds > 0 ? fds[0] : -1, nfds > 1 ? fds[1] : -1);
 		if (err)
 			answer_error(n, request, err);
-	} else if (!strcmp(verb, "SHUTDOWN")) {
-		answer(n, request, "OK", NULL, 0);
-		_exit(0);
 	} else
 		on_container_request(n, request, verb, f + 2, nf - 2);
 }

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -18,8 +19,7 @@ static void become_creator(const char *id, int exe_fd, int config_fd, int result
 	int from[] = {config_fd, result_fd, stdio[0], stdio[1], stdio[2], exe_fd};
 	char *const argv[] = {"skiff", "create", (char *)id, NULL};
 	char *const env[] = {"_SKIFF_CREATE=1", "GOMAXPROCS=2", "GOGC=off", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
-	for (int i = 0; i < keeper.creator_cgroups_n; i++)
-		join_cgroup(keeper.creator_cgroups[i]);
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); // what it makes would be nobody's
 	// Ignored signals and the mask would be inherited, down to the container.
 	struct sigaction dfl = {.sa_handler = SIG_DFL};
 	for (int i = 1; i < 32; i++)

@@ -12,7 +12,7 @@
 //   - writes every exit to <run dir>/exit.<container> ("code signal seconds.nanoseconds") before it tells anyone.
 //
 // It waits in epoll without timers: an idle keeper never wakes up. It never blocks on a client, on the daemon, or on a full
-// disk, and never exits while a container runs, unless it is told SHUTDOWN.
+// disk, and never exits while a container runs. The daemon ends it with SIGKILL, when it has killed what runs.
 //
 // # Protocol
 //
@@ -26,7 +26,6 @@
 //	n REOPEN id                                    n OK | n ERR text             opens the log file anew
 //	n FORGET id                                    n OK | n ERR text             of an exited container
 //	n ATTACH id stdin                              n OK | n ERR text             then frames, see below
-//	n SHUTDOWN                                     n OK, and the keeper ends
 //	                                               0 EXIT id state pid code signal started finished
 //	                                               0 LOGFULL id                  the log file has reached logmax
 //

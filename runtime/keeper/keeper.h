@@ -88,8 +88,6 @@ struct keeper {
 	int epoll_fd, dir_fd, listen_fd, signal_fd, null_fd;
 	pid_t pid1; // of the shared PID namespace, or 0
 	int leaving;
-	char *creator_cgroups[24];
-	int creator_cgroups_n;
 	struct container *containers;
 	struct connection *connections;
 	int stuck;

@@ -72,11 +72,6 @@ static const char *apply(const char *key, char *value)
 		return join_cgroup(value) < 0 ? failed("join cgroup", value) : NULL;
 	if (!strcmp(key, "oom"))
 		return write_value("/proc/self/oom_score_adj", value), NULL; // without CAP_SYS_RESOURCE it cannot be lowered: no matter
-	if (!strcmp(key, "creator")) {
-		if (keeper.creator_cgroups_n < (int)(sizeof keeper.creator_cgroups / sizeof *keeper.creator_cgroups))
-			keeper.creator_cgroups[keeper.creator_cgroups_n++] = strdup(value);
-		return NULL;
-	}
 	if (!strcmp(key, "unshare"))
 		return unshare(atoi(value)) < 0 ? failed("unshare", "namespaces") : NULL;
 	if (!strcmp(key, "hostname"))

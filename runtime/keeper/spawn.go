@@ -29,9 +29,9 @@ type Spec struct {
 	Executable string
 	// Dir is the sandbox's run directory: keeper.sock and the exit files.
 	Dir string
-	// Join are the cgroup directories (one a hierarchy) the keeper moves itself into; Creators those of its creators, which
-	// must not be charged to the sandbox nor slowed by its limits.
-	Join, Creators []string
+	// Join are the cgroup directories (one a hierarchy) the keeper moves itself into. Its creators stay there with it, so
+	// they should not have the sandbox's limits.
+	Join []string
 	// Namespaces are the CLONE_NEW* flags to unshare.
 	Namespaces  int
 	Hostname    string
@@ -46,9 +46,6 @@ func (s Spec) config() string {
 	set := func(key, value string) { b.WriteString(key + "=" + value + "\x00") }
 	for _, dir := range s.Join {
 		set("join", dir)
-	}
-	for _, dir := range s.Creators {
-		set("creator", dir)
 	}
 	set("oom", strconv.Itoa(s.OOMScoreAdj))
 	if s.Namespaces != 0 {
@@ -84,9 +81,12 @@ func SysctlPath(name string) string {
 }
 
 // Spawned is a new keeper: its pid, and that of process 1 of the shared PID namespace (0 without).
-type Spawned struct{ PID, PID1 int }
+type Spawned struct {
+	PID, PID1 int
+	Process   *Process
+}
 
-// Spawn starts a keeper and returns when its namespaces are made. It is this process's child: see [Reap].
+// Spawn starts a keeper and returns when its namespaces are made. It is this process's child.
 func Spawn(s Spec) (Spawned, error) {
 	listener, dir, err := listen(s.Dir)
 	if err != nil {
@@ -111,12 +111,15 @@ func Spawn(s Spec) (Spawned, error) {
 		return Spawned{}, fmt.Errorf("start keeper of sandbox %s: %w", s.ID, err)
 	}
 	k := Spawned{PID: p.Pid}
-	_ = p.Release()
-	if k.PID1, err = handshake(ours, s.config()); err != nil {
-		_ = unix.Kill(k.PID, unix.SIGKILL)
-		Reap(k.PID)
+	if k.Process, err = Find(p.Pid); err == nil {
+		k.PID1, err = handshake(ours, s.config())
+	}
+	if err != nil {
+		_ = p.Kill()
+		_, _ = p.Wait()
 		return Spawned{}, fmt.Errorf("set up sandbox %s: %w", s.ID, err)
 	}
+	_ = p.Release()
 	return k, nil
 }
 
@@ -170,15 +173,4 @@ func listen(path string) (listener, dir *os.File, err error) {
 		return nil, nil, fmt.Errorf("listen on %s: %w", filepath.Join(path, SocketName), err)
 	}
 	return os.NewFile(uintptr(fd), SocketName), dir, nil
-}
-
-// Reap waits for a keeper that has ended, if it is a child of this process. It must only be called for a keeper whose
-// sockets are closed or that was killed, so it does not wait long.
-func Reap(pid int) {
-	var ws unix.WaitStatus
-	for {
-		if _, err := unix.Wait4(pid, &ws, 0, nil); err != unix.EINTR {
-			return
-		}
-	}
 }
