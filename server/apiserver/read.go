@@ -47,14 +47,7 @@ func (q *request) respondList(list *registry.List) error {
 	if q.accept.view == asTable {
 		return q.respondTableList(meta, list.Items)
 	}
-	buf := getBuffer()
-	defer putBuffer(buf)
-	body, err := codec.AppendList(*buf, q.format(), q.codecList(meta, list.Items))
-	if err != nil {
-		return err
-	}
-	*buf = body
-	return q.w.send(q.r, http.StatusOK, q.contentType(), body)
+	return q.sendList(q.codecList(meta, list.Items))
 }
 
 func (q *request) codecList(meta metav1.ListMeta, items []api.Object) *codec.List {

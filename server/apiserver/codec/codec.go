@@ -8,7 +8,6 @@ package codec
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"strconv"
 
@@ -113,22 +112,27 @@ func joinBraces(buf []byte, start int) []byte {
 	return buf
 }
 
-func appendValue(buf []byte, v any) ([]byte, error) {
-	data, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	return append(buf, data...), nil
-}
-
 // List is a list to encode: its kind, its metadata and its items, which are asked for one by one.
 type List struct {
 	GVK  schema.GroupVersionKind
 	Meta metav1.ListMeta
 	Len  int
 	Item func(i int) (runtime.Object, error)
+	// Flush, when set, is given what has been encoded each time there is a good piece of it, so that a long list never
+	// is in memory as a whole; it returns the emptied buffer. YAML does not use it.
+	Flush func(buf []byte) ([]byte, error)
 	// ItemGVK is written into the items when set (lists whose items may be of several kinds, and custom kinds).
 	ItemGVK schema.GroupVersionKind
+}
+
+// flushFrom is how much is encoded before it is flushed.
+const flushFrom = 192 << 10
+
+func (l *List) flush(buf []byte) ([]byte, error) {
+	if l.Flush == nil || len(buf) < flushFrom {
+		return buf, nil
+	}
+	return l.Flush(buf)
 }
 
 // AppendList appends a list to buf. The items never are together in one Go slice of structs.
@@ -137,7 +141,9 @@ func AppendList(buf []byte, f Format, l *List) ([]byte, error) {
 	case Protobuf:
 		return appendListEnvelope(buf, l)
 	case YAML:
-		data, err := appendListJSON(nil, l)
+		whole := *l
+		whole.Flush = nil
+		data, err := appendListJSON(nil, &whole)
 		if err != nil {
 			return nil, err
 		}
@@ -166,6 +172,9 @@ func appendListJSON(buf []byte, l *List) ([]byte, error) {
 			buf, err = appendJSON(buf, l.ItemGVK, obj)
 		} else {
 			buf, err = appendValue(buf, obj)
+		}
+		if err == nil {
+			buf, err = l.flush(buf)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("encode item %d of %s: %w", i, l.GVK.Kind, err)

@@ -114,7 +114,7 @@ func appendListEnvelope(buf []byte, l *List) ([]byte, error) {
 		sizes[i] = items[i].Size()
 		raw += sizeField(sizes[i])
 	}
-	if need := len(buf) + raw + 128; need > cap(buf) {
+	if need := len(buf) + raw + 128; need > cap(buf) && (l.Flush == nil || need <= flushFrom) {
 		buf = append(make([]byte, 0, need), buf...)
 	}
 	buf = appendHeader(buf, l.GVK)
@@ -123,7 +123,9 @@ func appendListEnvelope(buf []byte, l *List) ([]byte, error) {
 	buf, err := appendMessage(buf, &l.Meta, meta)
 	for i := 0; i < len(items) && err == nil; i++ {
 		buf = appendTag(buf, 2, sizes[i])
-		buf, err = appendMessage(buf, items[i], sizes[i])
+		if buf, err = appendMessage(buf, items[i], sizes[i]); err == nil {
+			buf, err = l.flush(buf)
+		}
 	}
 	if err != nil {
 		return nil, err
