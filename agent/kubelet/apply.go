@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -71,7 +72,9 @@ func (w *worker) begin(ctx context.Context, key string, t *task, s plan.Step) {
 	go func() {
 		defer w.wg.Done()
 		defer cancel()
+		begun := time.Now()
 		err := w.do(tctx, pod, s)
+		w.k.cfg.Log.Debug("step", "pod", w.name(), "step", s.String(), "took", time.Since(begun), "err", err)
 		w.mu.Lock()
 		t.running = false
 		switch {

@@ -3,6 +3,7 @@ package kubelet
 import (
 	"cmp"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,6 +20,7 @@ import (
 	"codeberg.org/skiff/skiff/agent/kubelet/podres"
 	"codeberg.org/skiff/skiff/runtime/container"
 	"codeberg.org/skiff/skiff/runtime/image"
+	"codeberg.org/skiff/skiff/runtime/logs"
 )
 
 const (
@@ -175,34 +177,12 @@ func (k *Kubelet) rotateLogs(ctx context.Context) {
 			if c.State != container.Running || c.Spec.LogPath == "" {
 				continue
 			}
-			if st, err := os.Stat(c.Spec.LogPath); err != nil || st.Size() < logMaxBytes {
-				continue
-			}
-			if err := k.rotate(ctx, c); err != nil {
+			err := logs.Rotate(c.Spec.LogPath, logMaxBytes, logMaxFiles, func() error { return k.cfg.Runtime.ReopenLog(ctx, c.Spec.ID) })
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				k.cfg.Log.Warn("cannot rotate a log", "log", c.Spec.LogPath, "err", err)
 			}
 		}
 	}
-}
-
-func (k *Kubelet) rotate(ctx context.Context, c container.Container) error {
-	path := c.Spec.LogPath
-	if err := os.Rename(path, path+"."+k.cfg.Now().UTC().Format("20060102-150405")); err != nil {
-		return err
-	}
-	if err := k.cfg.Runtime.ReopenLog(ctx, c.Spec.ID); err != nil {
-		return err
-	}
-	old, err := filepath.Glob(path + ".*")
-	if err != nil {
-		return err
-	}
-	slices.Sort(old)
-	for len(old) > logMaxFiles-1 {
-		os.Remove(old[0])
-		old = old[1:]
-	}
-	return nil
 }
 
 // sweep removes what belongs to no pod, once all sources were heard.

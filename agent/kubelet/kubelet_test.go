@@ -47,7 +47,7 @@ func newRig(t *testing.T, client kubernetes.Interface) *rig {
 	r.cfg = Config{NodeName: "n1", NodeIPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
 		Paths:   wellknown.Paths{Data: filepath.Join(root, "data"), Run: filepath.Join(root, "run"), Config: root, Log: filepath.Join(root, "log")},
 		Runtime: r.rt, Images: newFakeImages(root), Network: &fakeNetwork{}, ClusterDNS: []string{"10.43.0.10"}, Version: "v0.1.0",
-		Log: slog.New(slog.NewTextHandler(testWriter{t}, nil))}
+		Log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: logLevel()}))}
 	if client != nil {
 		r.cfg.Client = client
 	}
@@ -60,6 +60,14 @@ func newRig(t *testing.T, client kubernetes.Interface) *rig {
 		}
 	})
 	return r
+}
+
+// logLevel is debug with SKIFF_TEST_DEBUG=1.
+func logLevel() slog.Level {
+	if os.Getenv("SKIFF_TEST_DEBUG") != "" {
+		return slog.LevelDebug
+	}
+	return slog.LevelWarn
 }
 
 type testWriter struct{ t *testing.T }
