@@ -55,14 +55,16 @@ func ReturnsDeleted(k *api.Kind) bool {
 	switch k.Group {
 	case "":
 		switch k.Plural {
-		case "pods", "services", "serviceaccounts", "persistentvolumes", "persistentvolumeclaims", "podtemplates", "resourcequotas":
+		case "pods", "services", "serviceaccounts", "namespaces", "persistentvolumes", "persistentvolumeclaims", "podtemplates", "resourcequotas":
 			return true
 		}
-	case "policy", "storage.k8s.io":
+	case "storage.k8s.io":
 		switch k.Plural {
-		case "poddisruptionbudgets", "storageclasses", "csinodes", "volumeattachments", "csidrivers":
+		case "storageclasses", "csinodes", "volumeattachments", "csidrivers", "volumeattributesclasses":
 			return true
 		}
+	case "resource.k8s.io":
+		return true
 	}
 	return false
 }
