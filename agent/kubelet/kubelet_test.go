@@ -504,3 +504,14 @@ func TestNodeRegisters(t *testing.T) {
 		return err == nil && *l.Spec.HolderIdentity == "n1", err
 	})
 }
+
+func FuzzParseStatic(f *testing.F) {
+	f.Add([]byte("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec:\n  containers: [{name: web, image: 'nginx:1'}]\n"))
+	f.Add([]byte("{}"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := parseStatic(data, "/x.yaml", "n1")
+		if err == nil && (len(p.Spec.Containers) == 0 || p.UID == "" || p.Namespace == "") {
+			t.Errorf("accepted: %+v", p)
+		}
+	})
+}
