@@ -341,4 +341,3 @@ func TestStaleUDP(t *testing.T) {
 		t.Errorf("last endpoint: %+v", s)
 	}
 }
-

@@ -30,6 +30,18 @@ func (p Plan) Chains() (n int) {
 	return n
 }
 
+// note brings have up to date with what the plan did.
+func (p Plan) note(have map[Chain][]string) {
+	for _, t := range p.tables {
+		for _, name := range t.changed {
+			have[Chain{t.table, name}] = t.chains[Chain{t.table, name}]
+		}
+		for _, name := range t.removed {
+			delete(have, Chain{t.table, name})
+		}
+	}
+}
+
 func (p Plan) String() string {
 	var b strings.Builder
 	for _, t := range p.tables {

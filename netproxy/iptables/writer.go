@@ -34,15 +34,16 @@ func (w *Writer) Apply(ctx context.Context, want Set) (Plan, error) {
 	if err != nil || plan.Empty() {
 		return plan, err
 	}
+	have := w.have
 	w.have = nil
 	if err := w.host.restore(ctx, plan.String()); err != nil {
 		return plan, fmt.Errorf("write %d iptables chains of %s*: %w", plan.Chains(), w.prefix, err)
 	}
-	w.have = make(map[Chain][]string, len(want.Chains))
-	for c, rules := range want.Chains {
-		w.have[c] = rules
+	if have == nil {
+		have = make(map[Chain][]string, len(want.Chains))
 	}
-	w.jumps = append([]Jump(nil), want.Jumps...)
+	plan.note(have)
+	w.have, w.jumps = have, append([]Jump(nil), want.Jumps...)
 	return plan, nil
 }
 
@@ -50,6 +51,7 @@ func (w *Writer) plan(ctx context.Context, want Set) (Plan, error) {
 	if w.have != nil && sameJumps(w.jumps, want.Jumps) {
 		return decide(want, w.have), nil
 	}
+	w.have = nil
 	text, err := w.host.save(ctx)
 	if err != nil {
 		return Plan{}, fmt.Errorf("read back the iptables chains of %s*: %w", w.prefix, err)
