@@ -1,0 +1,62 @@
+package scheduler
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+)
+
+// volumes: claims have to exist and be bound, and their volumes to be reachable from the node.
+var volumes = rule{
+	name: "VolumeBinding", wakes: nodeAdded | nodeLabels | volumeChange,
+	prepare: func(c *cycle) (bool, *rejection) {
+		for i := range c.pod.Spec.Volumes {
+			v := &c.pod.Spec.Volumes[i]
+			name := ""
+			switch {
+			case v.PersistentVolumeClaim != nil:
+				name = v.PersistentVolumeClaim.ClaimName
+			case v.Ephemeral != nil:
+				name = c.pod.Name + "-" + v.Name
+			default:
+				continue
+			}
+			if all := c.addClaim(name); all != nil {
+				return true, all
+			}
+		}
+		return len(c.volumes) > 0, nil
+	},
+	filter: func(c *cycle, n *nodeInfo) *rejection {
+		for _, v := range c.volumes {
+			if ok, err := v.Match(n.Node); err != nil || !ok {
+				return volumeElsewhere
+			}
+		}
+		return nil
+	},
+}
+
+var volumeElsewhere = no(true, "node(s) didn't match PersistentVolume's node affinity")
+
+// addClaim notes on which nodes the volume of a claim can be used.
+func (c *cycle) addClaim(name string) *rejection {
+	claim := c.cluster.claims[c.pod.Namespace][name]
+	switch {
+	case claim == nil:
+		return no(true, fmt.Sprintf("persistentvolumeclaim %q not found", name))
+	case claim.DeletionTimestamp != nil:
+		return no(true, fmt.Sprintf("persistentvolumeclaim %q is being deleted", name))
+	case claim.Spec.VolumeName == "" || claim.Status.Phase != corev1.ClaimBound:
+		return no(true, "pod has unbound immediate PersistentVolumeClaims")
+	}
+	volume := c.cluster.volumes[""][claim.Spec.VolumeName]
+	if volume == nil {
+		return no(true, fmt.Sprintf("persistentvolume %q not found", claim.Spec.VolumeName))
+	}
+	if a := volume.Spec.NodeAffinity; a != nil && a.Required != nil {
+		c.volumes = append(c.volumes, nodeaffinity.NewLazyErrorNodeSelector(a.Required))
+	}
+	return nil
+}
