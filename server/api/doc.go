@@ -5,5 +5,8 @@
 // nothing, starts no goroutine and reads no clock. All funcs of a [Kind] are pure.
 //
 // Invariants: Versions[0] is the hub; kinds, plurals and prefixes are unique; every built-in hub type is
-// registered in [Scheme]. A test walks the table and holds these.
+// registered in [Scheme]. A test walks the table and holds these. README.md says how to add a kind.
+//
+// Default never leaves a field that a second Default would change; no func keeps what it was given, and only
+// Default and the Prepare funcs change it. What a subresource's Inject returns is already defaulted.
 package api

@@ -3,8 +3,6 @@ package api
 import (
 	"fmt"
 	"slices"
-	"strings"
-	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -291,79 +289,4 @@ func validateJobStatus(j, _ *batchv1.Job) fieldErrors {
 		c.invalid(path.Child("active"), s.Active, "active>0 is invalid for finished job")
 	}
 	return c.errs
-}
-
-// A job's pods have its name and a suffix, so a CronJob's name leaves room for the job's own suffix.
-const maxCronJobName = 52
-
-func validateCronJob(cj *batchv1.CronJob) fieldErrors {
-	c := &check{errs: validateCronJobUpdate(cj, nil)}
-	if len(cj.Name) > maxCronJobName {
-		c.invalid(at("metadata", "name"), cj.Name, fmt.Sprintf("must be no more than %d characters", maxCronJobName))
-	}
-	return c.errs
-}
-
-func validateCronJobUpdate(cj, _ *batchv1.CronJob) fieldErrors {
-	c, spec, s := &check{}, at("spec"), &cj.Spec
-	if c.needs(spec.Child("schedule"), s.Schedule) {
-		c.schedule(spec.Child("schedule"), s.Schedule)
-	}
-	if s.TimeZone != nil {
-		c.timeZone(spec.Child("timeZone"), *s.TimeZone)
-	}
-	if d := s.StartingDeadlineSeconds; d != nil {
-		c.nonNegative(spec.Child("startingDeadlineSeconds"), *d)
-	}
-	oneOf(c, spec.Child("concurrencyPolicy"), s.ConcurrencyPolicy, batchv1.AllowConcurrent, batchv1.ForbidConcurrent, batchv1.ReplaceConcurrent)
-	c.counts(spec, map[string]*int32{"successfulJobsHistoryLimit": s.SuccessfulJobsHistoryLimit, "failedJobsHistoryLimit": s.FailedJobsHistoryLimit})
-	c.jobSpec(spec.Child("jobTemplate", "spec"), &s.JobTemplate.Spec, false)
-	return c.errs
-}
-
-// schedule checks the shape of a cron expression: five fields, or a word like @daily.
-func (c *check) schedule(at *field.Path, s string) {
-	if strings.Contains(s, "TZ") {
-		c.invalid(at, s, "cannot use TZ or CRON_TZ in schedule, use timeZone field instead")
-		return
-	}
-	if every, ok := strings.CutPrefix(s, "@every "); ok {
-		if _, err := time.ParseDuration(every); err != nil {
-			c.invalid(at, s, fmt.Sprintf("failed to parse duration %s: %v", s, err))
-		}
-		return
-	}
-	if strings.HasPrefix(s, "@") {
-		if !slices.Contains([]string{"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"}, s) {
-			c.invalid(at, s, "unrecognized descriptor: "+s)
-		}
-		return
-	}
-	fields := strings.Fields(s)
-	if len(fields) != 5 {
-		c.invalid(at, s, fmt.Sprintf("expected exactly 5 fields, found %d: %v", len(fields), fields))
-		return
-	}
-	for i, f := range fields {
-		if err := cronField(f, cronRanges[i]); err != nil {
-			c.invalid(at, s, err.Error())
-		}
-	}
-}
-
-func (c *check) timeZone(at *field.Path, zone string) {
-	switch {
-	case zone == "":
-		c.invalid(at, zone, "timeZone must be nil or non-empty string")
-	case strings.EqualFold(zone, "Local"):
-		c.invalid(at, zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones")
-	default:
-		// No file is read: whether this machine knows the zone is for the controller to say.
-		for _, r := range zone {
-			if !strings.ContainsRune("+-_/", r) && (r < '0' || r > '9') && (r|0x20 < 'a' || r|0x20 > 'z') {
-				c.invalid(at, zone, "unknown time zone "+zone)
-				return
-			}
-		}
-	}
 }

@@ -53,7 +53,7 @@ type Kind struct {
 	Subresources []Subresource
 
 	// Columns are the columns of `kubectl get`, without Name, which is always first (unless one of Columns is called
-	// Name, as for Events, which print it last). A kind without Columns shows Name and Created At.
+	// Name: Events print it last, storage classes add "(default)").
 	Columns []Column
 
 	// Fields returns the selectable fields beside metadata.name and metadata.namespace; FieldNames lists their

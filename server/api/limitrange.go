@@ -20,6 +20,7 @@ func limitRange() *Kind {
 			AllowCreateOnUpdate:      true,
 			AllowUnconditionalUpdate: true,
 		},
+		Columns: []Column{createdAt()},
 	}
 }
 

@@ -50,6 +50,7 @@ func podSubresources() []Subresource {
 		{Name: "eviction", Verbs: []string{"create"}, GVK: schema.GroupVersionKind{Group: "policy", Version: "v1", Kind: "Eviction"},
 			New: func() runtime.Object { return &policyv1.Eviction{} }},
 		{Name: "ephemeralcontainers", Verbs: readWrite, Inject: inject(func(to, sent *corev1.Pod) {
+			defaultPodSpec(&sent.Spec)
 			changed := !apiequality.Semantic.DeepEqual(to.Spec.EphemeralContainers, sent.Spec.EphemeralContainers)
 			to.Spec.EphemeralContainers = sent.Spec.EphemeralContainers
 			bump(to, to, changed)
@@ -91,6 +92,7 @@ func setPodStatus(to, sent *corev1.Pod) {
 	old, owners := to.Status, to.OwnerReferences
 	to.Status = sent.Status
 	to.OwnerReferences = owners
+	defaultPodStatus(&to.Status)
 	blank(&to.Status.QOSClass, old.QOSClass)
 	blank(&to.Status.ObservedGeneration, old.ObservedGeneration)
 	if to.Status.ResourceClaimStatuses == nil {
@@ -109,6 +111,7 @@ func setPodStatus(to, sent *corev1.Pod) {
 // resizePod takes from sent what an in-place resize may change: resources and resize policies.
 func resizePod(to, sent *corev1.Pod) {
 	before := to.Spec.DeepCopy()
+	defaultPodSpec(&sent.Spec)
 	take := func(to, sent []corev1.Container) {
 		for i := range to {
 			for j := range sent {

@@ -27,7 +27,10 @@ func defaultPod(p *corev1.Pod) {
 			}
 		}
 	}
-	s := &p.Status
+	defaultPodStatus(&p.Status)
+}
+
+func defaultPodStatus(s *corev1.PodStatus) {
 	switch {
 	case s.PodIP != "" && (len(s.PodIPs) == 0 || s.PodIPs[0].IP != s.PodIP):
 		s.PodIPs = []corev1.PodIP{{IP: s.PodIP}}

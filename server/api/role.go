@@ -19,6 +19,7 @@ func role() *Kind {
 			ValidateName:        roleName,
 			AllowCreateOnUpdate: true, AllowUnconditionalUpdate: true,
 		},
+		Columns: []Column{createdAt()},
 	}
 }
 
@@ -33,5 +34,6 @@ func clusterRole() *Kind {
 			ValidateName:        roleName,
 			AllowCreateOnUpdate: true, AllowUnconditionalUpdate: true,
 		},
+		Columns: []Column{createdAt()},
 	}
 }

@@ -28,7 +28,10 @@ func service() *Kind {
 			AllowUnconditionalUpdate: true,
 		},
 		Subresources: []Subresource{
-			status(func(to, from *corev1.Service) { to.Status = from.Status }, validateServiceStatus),
+			status(func(to, from *corev1.Service) {
+				to.Status = from.Status
+				defaultService(to) // ipMode
+			}, validateServiceStatus),
 			connect("proxy", core("ServiceProxyOptions"), func() runtime.Object { return &corev1.ServiceProxyOptions{} }, proxyVerbs...),
 		},
 		Columns: []Column{

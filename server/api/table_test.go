@@ -97,6 +97,9 @@ func TestColumnsOfEmptyObjects(t *testing.T) {
 				k.Default(obj)
 			}
 			seen := map[string]bool{}
+			if len(k.Columns) == 0 && !k.Virtual {
+				t.Errorf("%s has no columns", k.Kind)
+			}
 			for _, c := range k.Columns {
 				if seen[c.Name] || c.Description == "" {
 					t.Errorf("%s: column %q is there twice, or not described", k.Kind, c.Name)
@@ -108,7 +111,7 @@ func TestColumnsOfEmptyObjects(t *testing.T) {
 					if _, ok := v.(int64); !ok {
 						t.Errorf("%s: column %s is a %T", k.Kind, c.Name, v)
 					}
-				case "string", "boolean":
+				case "string", "boolean", "date":
 				default:
 					t.Errorf("%s: column %s has type %s", k.Kind, c.Name, c.Type)
 				}
@@ -122,6 +125,9 @@ func TestStatusLeavesSpecAlone(t *testing.T) {
 	for _, k := range BuiltIn() {
 		for _, seed := range []int64{1, 2, 3} {
 			stored, sent := fuzzed(k, seed), fuzzed(k, seed+100)
+			if k.Default != nil {
+				k.Default(stored) // as all that is stored
+			}
 			for _, s := range k.Subresources {
 				if s.Inject == nil || s.New != nil {
 					continue

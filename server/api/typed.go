@@ -181,6 +181,13 @@ func age() Column {
 	})
 }
 
+// createdAt is the one column of kinds for which upstream has thought of no others.
+func createdAt() Column {
+	return col("Created At", "date", "when the object was created", func(o Object, _ time.Time) any {
+		return o.GetCreationTimestamp().UTC().Format(time.RFC3339)
+	})
+}
+
 // since is how `kubectl get` prints a past time.
 func since(t, now time.Time) string {
 	if t.IsZero() {
