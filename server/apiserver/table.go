@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"net/http"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -68,14 +69,21 @@ func (q *request) table(meta metav1.ListMeta, items []api.Object) (*metav1.Table
 	}
 	columns, now := q.kind.Columns, q.cfg.Now()
 	t := &metav1.Table{ListMeta: meta, Rows: make([]metav1.TableRow, len(items))}
-	t.ColumnDefinitions = append(make([]metav1.TableColumnDefinition, 0, len(columns)+1), nameColumn)
+	// A kind that says how its name is shown (Events, default classes) does so itself.
+	named := slices.ContainsFunc(columns, func(c api.Column) bool { return c.Name == nameColumn.Name })
+	t.ColumnDefinitions = make([]metav1.TableColumnDefinition, 0, len(columns)+1)
+	if !named {
+		t.ColumnDefinitions = append(t.ColumnDefinitions, nameColumn)
+	}
 	for i := range columns {
 		t.ColumnDefinitions = append(t.ColumnDefinitions, columns[i].TableColumnDefinition)
 	}
 	for i, obj := range items {
 		row := &t.Rows[i]
-		row.Cells = make([]any, 1, len(columns)+1)
-		row.Cells[0] = obj.GetName()
+		row.Cells = make([]any, 0, len(columns)+1)
+		if !named {
+			row.Cells = append(row.Cells, obj.GetName())
+		}
 		for c := range columns {
 			row.Cells = append(row.Cells, columns[c].Cell(obj, now))
 		}
