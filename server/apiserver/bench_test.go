@@ -1,11 +1,13 @@
 package apiserver_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -93,3 +95,48 @@ func benchPod(i int) *corev1.Pod {
 		}}},
 	}
 }
+
+// BenchmarkWatchFanout: one write seen by 100 watches, until the last has it.
+func BenchmarkWatchFanout(b *testing.B) {
+	for _, accept := range []string{"application/json", "application/vnd.kubernetes.protobuf"} {
+		b.Run(accept, func(b *testing.B) {
+			e := newEnv(b)
+			const watchers = 100
+			seen := make(chan struct{}, watchers*64)
+			ctx, cancel := context.WithCancel(context.Background())
+			var ended sync.WaitGroup
+			for range watchers {
+				r := httptest.NewRequest("GET", "/api/v1/namespaces/default/configmaps?watch=1&sendInitialEvents=false&resourceVersionMatch=NotOlderThan", nil).WithContext(ctx)
+				r.Header.Set("Authorization", "Bearer admin")
+				r.Header.Set("Accept", accept)
+				ended.Add(1)
+				go func() {
+					defer ended.Done()
+					e.ServeHTTP(&counting{discard: discard{h: http.Header{}}, seen: seen}, r)
+				}()
+			}
+			for range watchers {
+				<-seen // the flush of the header
+			}
+			b.ReportAllocs()
+			i := 0
+			for b.Loop() {
+				i++
+				e.serve(b, "POST", "/api/v1/namespaces/default/configmaps", fmt.Sprintf(`{"metadata":{"name":"x%d"}}`, i), 201, "Content-Type: application/json")
+				for range watchers {
+					<-seen
+				}
+			}
+			cancel()
+			ended.Wait()
+		})
+	}
+}
+
+// counting tells of each flush.
+type counting struct {
+	discard
+	seen chan struct{}
+}
+
+func (c *counting) Flush() { c.seen <- struct{}{} }
