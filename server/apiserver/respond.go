@@ -2,10 +2,13 @@ package apiserver
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
@@ -133,6 +136,9 @@ func (q *request) sendList(l *codec.List) error {
 		_, err := to.Write(piece)
 		return piece[:0], err
 	}
+	if q.pretty() {
+		l.Flush = nil // only a whole document can be indented
+	}
 	body, err := codec.AppendList(*buf, q.format(), l)
 	if z, ok := to.(*gzip.Writer); ok {
 		defer gzips.Put(z)
@@ -148,7 +154,7 @@ func (q *request) sendList(l *codec.List) error {
 	}
 	*buf = body
 	if to == nil {
-		return q.w.send(q.r, http.StatusOK, q.contentType(), body)
+		return q.w.send(q.r, http.StatusOK, q.contentType(), q.prettied(body))
 	}
 	if !q.w.head {
 		_, _ = to.Write(body)
@@ -214,7 +220,32 @@ func (q *request) respond(code int, gvk schema.GroupVersionKind, obj runtime.Obj
 		return err
 	}
 	*buf = body
-	return q.w.send(q.r, code, q.contentType(), body)
+	return q.w.send(q.r, code, q.contentType(), q.prettied(body))
+}
+
+// pretty: the client asks for it, or is a person with a browser or curl.
+func (q *request) pretty() bool {
+	if q.format() != codec.JSON {
+		return false
+	}
+	if text, given := q.get("pretty"); given {
+		on, _ := parseBool(text)
+		return on
+	}
+	agent := q.r.UserAgent()
+	return strings.HasPrefix(agent, "curl") || strings.HasPrefix(agent, "Wget") || strings.HasPrefix(agent, "Mozilla/5.0")
+}
+
+// prettied is the body with indentation if the client wants that.
+func (q *request) prettied(body []byte) []byte {
+	if !q.pretty() {
+		return body
+	}
+	var out bytes.Buffer
+	if json.Indent(&out, body, "", "  ") != nil {
+		return body
+	}
+	return out.Bytes()
 }
 
 // contentType of the answer.

@@ -50,7 +50,7 @@ func (q *request) sendTable(code int, table *metav1.Table) error {
 		return err
 	}
 	*buf = body
-	return q.w.send(q.r, code, q.contentType(), body)
+	return q.w.send(q.r, code, q.contentType(), q.prettied(body))
 }
 
 // nameColumn is the first of every table.

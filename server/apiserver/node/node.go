@@ -1,6 +1,6 @@
-// Package node keeps each node to what is its own. A kubelet (user system:node:<name> in group system:nodes) may read the
-// secrets, configmaps and claims that pods on it refer to, its own pods, node and lease, and what every node needs to
-// serve the network (Authorizer); and it may write only its own node, pods and lease (Restriction, an admission step).
+// Package node authorizes kubelets (user system:node:<name> in group system:nodes): each may read the secrets, configmaps
+// and claims that pods on it refer to, its own pods, node and lease, and what every node needs to serve the network.
+// That it writes only what is its own is for admission to see (registry/admission, NodeRestriction).
 //
 // What a pod refers to is read from the newest snapshot at each question, over the few pods of one node: there is no
 // graph to keep. It starts no goroutine.
