@@ -184,6 +184,7 @@ func (s *Scheduler) settle() {
 	for _, o := range outcomes {
 		if s.cluster.evicting[o.key] == o.uid {
 			delete(s.cluster.evicting, o.key)
+			s.backlog.wake(podGone, s.now()) // whoever waits for it to go has to look again
 			continue
 		}
 		was, ok := s.cluster.placed[o.key]
