@@ -20,7 +20,7 @@ import (
 type plainSnapshots struct{ dir string }
 
 var applets = []string{"sh", "cat", "echo", "sleep", "id", "ls", "true", "false", "kill", "ps", "dd", "hostname", "mount",
-	"touch", "head", "yes", "stty", "tty", "wc", "sysctl", "mkdir", "chown", "rm", "trap", "seq", "printf", "env", "pwd", "tail", "usleep", "unshare", "grep", "ip", "test"}
+	"touch", "head", "yes", "stty", "tty", "wc", "sysctl", "mkdir", "chown", "rm", "trap", "seq", "printf", "env", "pwd", "tail", "usleep", "unshare", "grep", "ip", "test", "tr", "["}
 
 func (p plainSnapshots) Prepare(_ context.Context, id, image string) (string, error) {
 	root := filepath.Join(p.dir, id, "rootfs")
@@ -239,4 +239,8 @@ func eventually(tb testing.TB, what string, ok func() bool) {
 			tb.Fatal("never: " + what)
 		}
 	}
+}
+
+func mountTmpfs(path, data string) error {
+	return unix.Mount("tmpfs", path, "tmpfs", 0, data)
 }

@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -69,22 +70,24 @@ func (m *Manager) adopt(l loaded) (clean func() error, err error) {
 		return func() error { return m.removeDamaged(ctx, l) }, nil
 	}
 	client, items, err := keeper.Dial(m.runDir(l.id))
-	if err != nil || l.record.Stopped {
-		if client != nil {
+	var process *keeper.Process
+	if err == nil {
+		if process, err = keeper.Find(client.PID); err != nil {
 			client.Close()
 		}
-		rebooted := !exists(m.runDir(l.id))
-		m.loseUnseen(s, rebooted)
-		return func() error { return m.dismantle(ctx, s) }, nil
 	}
-	process, err := keeper.Find(client.PID)
 	if err != nil {
-		client.Close()
+		m.loseUnseen(s, !exists(m.runDir(l.id)))
 		return func() error { return m.dismantle(ctx, s) }, nil
 	}
 	m.mu.Lock()
-	s.client, s.pid1, s.process = client, client.PID1, process
-	s.info.State, s.info.KeeperPID = SandboxReady, client.PID
+	s.client, s.pid1, s.process, s.info.KeeperPID = client, client.PID1, process, client.PID
+	if l.record.Stopped { // the daemon ended while it made this sandbox, or while it stopped it
+		m.mu.Unlock()
+		m.merge(s, items)
+		return func() error { return m.dismantle(ctx, s) }, nil
+	}
+	s.info.State = SandboxReady
 	if !l.record.Spec.HostNetwork {
 		s.info.NetNS = m.netnsPath(l.id)
 	}
@@ -125,7 +128,7 @@ func (m *Manager) loseUnseen(s *sandbox, rebooted bool) {
 }
 
 // removeDamaged forgets a sandbox whose record cannot be read, which therefore does not run. What is left of its files is
-// kept for who wants to know.
+// kept for who wants to know; without a record it was just being made or removed, and nothing is.
 func (m *Manager) removeDamaged(ctx context.Context, l loaded) error {
 	for _, c := range l.containers {
 		if err := m.cfg.Snapshots.Remove(ctx, c.Spec.ID); err != nil {
@@ -134,6 +137,9 @@ func (m *Manager) removeDamaged(ctx context.Context, l loaded) error {
 		m.mu.Lock()
 		delete(m.containers, c.Spec.ID)
 		m.mu.Unlock()
+	}
+	if errors.Is(l.damaged, os.ErrNotExist) {
+		return os.RemoveAll(m.stateDir(l.id))
 	}
 	return os.Rename(m.stateDir(l.id), m.stateDir(l.id)+".damaged."+fmt.Sprint(time.Now().UnixNano()))
 }

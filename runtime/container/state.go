@@ -2,6 +2,7 @@ package container
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -124,9 +125,11 @@ func readRecord(path, id string, r *sandboxRecord) error {
 func (m *Manager) load(id string) loaded {
 	l := loaded{id: id}
 	err := readRecord(m.sandboxFile(id), id, &l.record)
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		setAside(m.sandboxFile(id))
 		m.log.Warn("a sandbox's record is damaged and set aside", "sandbox", id, "error", err)
+	}
+	if err != nil {
 		if readRecord(m.sandboxCopy(id), id, &l.record) == nil {
 			err = writeFile(m.sandboxFile(id), l.record, true)
 		}

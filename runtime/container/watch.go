@@ -27,9 +27,16 @@ func (m *Manager) serveLocked(s *sandbox) {
 func (m *Manager) serve(s *sandbox, client *keeper.Client) {
 	for {
 		client.Serve(func(e keeper.Event) {
-			if e.Exit != nil {
+			switch {
+			case e.Exit != nil:
 				m.exited(*e.Exit)
-			} else {
+			case e.Run != nil:
+				m.ran(*e.Run)
+			case e.Fail != "":
+				if c, err := m.container(e.Fail); err == nil {
+					m.settle(c, keeper.Item{Code: cannotStart, Finished: time.Now()}, e.Why)
+				}
+			case e.LogFull != "":
 				m.wg.Go(func() { m.rotate(e.LogFull) })
 			}
 		})
@@ -112,6 +119,24 @@ func (m *Manager) merge(s *sandbox, items []keeper.Item) {
 func (m *Manager) exited(i keeper.Item) {
 	if c, err := m.container(i.ID); err == nil {
 		m.settle(c, i, "")
+	}
+}
+
+// ran takes in that a container runs whose start an earlier daemon asked for.
+func (m *Manager) ran(i keeper.Item) {
+	c, err := m.container(i.ID)
+	if err != nil {
+		return
+	}
+	m.mu.Lock()
+	created := c.info.State == Created
+	if created {
+		c.info.State, c.info.PID, c.info.StartedAt = Running, i.PID, i.Started
+	}
+	m.mu.Unlock()
+	if created {
+		m.save(c)
+		m.events.add(Event{SandboxID: c.info.SandboxID, ContainerID: c.id()})
 	}
 }
 

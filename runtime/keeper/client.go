@@ -29,10 +29,12 @@ type Item struct {
 	Started, Finished time.Time
 }
 
-// Event of a keeper: a container has exited (Exit), or its log file is full (LogFull is its id).
+// Event of a keeper: a container has exited (Exit), or its log file is full (LogFull is its id), or a start that was
+// asked for by an earlier daemon has ended: well (Run) or not (Fail is its id, Why the reason).
 type Event struct {
-	Exit    *Item
-	LogFull string
+	Exit, Run *Item
+	LogFull   string
+	Fail, Why string
 }
 
 // Client is the daemon's connection to one keeper. Safe for concurrent use.
@@ -137,6 +139,11 @@ func (c *Client) Serve(handle func(Event)) {
 		case f[1] == "EXIT":
 			item := parseItem(f[2:])
 			handle(Event{Exit: &item})
+		case f[1] == "RUN":
+			item := parseItem(f[2:])
+			handle(Event{Run: &item})
+		case f[1] == "FAIL" && len(f) > 3:
+			handle(Event{Fail: f[2], Why: f[3]})
 		case f[1] == "LOGFULL" && len(f) > 2:
 			handle(Event{LogFull: f[2]})
 		}

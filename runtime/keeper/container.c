@@ -280,6 +280,7 @@ void finish_container(struct container *c)
 				return;
 		}
 	}
+	log_end(c);
 	c->state = EXITED;
 	write_exit_file(c);
 	close_streams(c);
@@ -315,7 +316,10 @@ static void on_creator_end(struct container *c)
 	c->creator = 0;
 	if (strncmp(text, "OK ", 3) != 0) {
 		const char *why = *text ? text : "the creator ended without a word";
+		const char *f[] = {c->id, why};
 		answer(c->starter, c->start_request, "ERR", &why, 1);
+		if (!c->starter)
+			tell_watchers("FAIL", f, 2);
 		free_container(c);
 		leave_if_done();
 		return;
@@ -327,8 +331,8 @@ static void on_creator_end(struct container *c)
 		c->out.src.fd = receive_pty(c->console_fd);
 		close_fd(&c->console_fd);
 	}
-	if (c->starter)
-		tell_exit(c->starter, c->start_request, "OK", c);
+	// Without a starter (the daemon was restarted meanwhile) all who watch are told.
+	tell_exit(c->starter, c->start_request, c->starter ? "OK" : "RUN", c);
 	c->starter = NULL;
 	for (int i = 0; i < c->early_n && i < EARLY_MAX; i++)
 		if (c->early[i].pid == c->pid)

@@ -27,6 +27,7 @@
 //	n FORGET id                                    n OK | n ERR text             of an exited container
 //	n ATTACH id stdin                              n OK | n ERR text             then frames, see below
 //	                                               0 EXIT id state pid code signal started finished
+//	                                               0 RUN as EXIT, 0 FAIL id text  the end of a START whose asker is gone
 //	                                               0 LOGFULL id                  the log file has reached logmax
 //
 // After ATTACH a message is a frame: one letter, then data. To the client: o output, e error output, x exited. From it:

@@ -136,5 +136,6 @@ void kill_cgroup(const char *dir);
 int open_log(struct container *c);
 void log_output(struct stream *s, const char *data, size_t len);
 void log_rest(struct stream *s);
+void log_end(struct container *c);
 
 #endif

@@ -98,7 +98,8 @@ static int write_entries(struct container *c, struct iovec *v, int count)
 static int tell_dropped(struct container *c)
 {
 	char h[48], text[160], newline = '\n';
-	int hn = header(h, sizeof h, "stderr", 'F');
+	// With the time of the line that follows: times must not go backwards.
+	int hn = snprintf(h, sizeof h, "%.30s stderr F ", headers[0]);
 	int tn = snprintf(text, sizeof text, "[skiff: %llu log lines could not be written: %s]",
 			  (unsigned long long)c->dropped, strerror(c->drop_errno));
 	struct iovec v[PARTS] = {{h, hn}, {NULL, 0}, {text, tn}, {&newline, 1}};
@@ -183,11 +184,19 @@ void log_output(struct stream *s, const char *data, size_t len)
 	}
 }
 
+// log_end tells, at the end of the container, what was lost and not told.
+void log_end(struct container *c)
+{
+	if (c->log_fd >= 0 && c->dropped)
+		tell_dropped(c);
+}
+
 // log_rest writes a last line that had no newline.
 void log_rest(struct stream *s)
 {
 	if (s->part_len)
 		emit(s, NULL, 0, 'P');
+	flush(s->c);
 	free(s->part);
 	s->part = NULL;
 }

@@ -110,8 +110,9 @@ const char *sandbox_setup(char *config, size_t len)
 			const char *err = apply(p, eq + 1);
 			if (err)
 				return err;
-		}
+		} else if (!strcmp(p, "end"))
+			return NULL;
 		p = end + 1;
 	}
-	return NULL;
+	return "the configuration is not whole"; // the daemon died meanwhile
 }

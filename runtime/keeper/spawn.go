@@ -68,6 +68,7 @@ func (s Spec) config() string {
 	if s.SharedPID {
 		set("pid1", "1")
 	}
+	b.WriteString("end\x00")
 	return b.String()
 }
 
