@@ -22,7 +22,8 @@ type rule struct {
 var rules = []rule{
 	{From: module, Not: []string{"k8s.io/kubernetes"}, Why: "the orchestrator is ours; k8s.io/kubernetes is not a library"},
 	{From: module, Not: []string{"k8s.io/apiserver/pkg/server", "k8s.io/apiserver/pkg/endpoints", "k8s.io/apiserver/pkg/registry", "k8s.io/apiserver/pkg/storage"}, Why: "the API server is ours"},
-	{From: module + "/internal", Not: []string{module + "/server", module + "/agent", module + "/runtime", module + "/netproxy"}, Why: "internal holds names that all may share, so it depends on none of them"},
+	{From: module + "/internal/wellknown", Not: []string{module}, Why: "names that all share depend on nobody"},
+	{From: module + "/internal/config", Not: []string{module}, Why: "reading configuration depends on nobody"},
 
 	{From: module + "/server/api", Not: []string{module}, Except: []string{module + "/server/api", module + "/internal"}, Why: "the catalogue says what a kind is and knows nothing of how it is stored or served"},
 	{From: module + "/server/store", Not: []string{module}, Except: []string{module + "/server/store", module + "/server/api", module + "/internal"}, Why: "api ← store: the store knows kinds, not verbs"},

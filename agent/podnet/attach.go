@@ -9,13 +9,17 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
-const podInterface = "eth0"
+const (
+	podInterface = "eth0"
+	carrierWait  = 100 * time.Millisecond
+)
 
 // Attach gives the network namespace at path netns an interface eth0 with the addresses of id, and brings up its
 // loopback. Called again for the same id it returns the same addresses. The addresses stay with id until Detach, also
@@ -52,7 +56,34 @@ func (n *Network) Attach(ctx context.Context, id, path string) ([]netip.Addr, er
 	if err := configurePod(pod, addrs, cidrs); err != nil {
 		return nil, fmt.Errorf("attach %s: in its namespace: %w", id, err)
 	}
-	return addrs, nil
+	return addrs, carrier(ctx, id, bridge)
+}
+
+// carrier waits until the port forwards. The kernel brings a link up in the background; a first packet in between would be
+// lost, and sent again only after a second. Kernels since 6.9 catch up when asked for the link, older ones need a moment.
+func carrier(ctx context.Context, id string, bridge int) error {
+	port, err := netlink.LinkByName(hostInterface(id))
+	if err != nil {
+		return fmt.Errorf("attach %s: look up %s: %w", id, hostInterface(id), err)
+	}
+	deadline := time.Now().Add(carrierWait)
+	for _, index := range []int{port.Attrs().Index, bridge} {
+		for {
+			link, err := netlink.LinkByIndex(index)
+			if err != nil {
+				return fmt.Errorf("attach %s: look up link %d: %w", id, index, err)
+			}
+			if link.Attrs().OperState == netlink.OperUp || time.Now().After(deadline) {
+				break
+			}
+			select {
+			case <-time.After(200 * time.Microsecond):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
 }
 
 // plug makes the veth pair, the pod's end directly in its namespace, the node's end on the bridge.
@@ -70,6 +101,11 @@ func plug(id string, ns netns.NsHandle, bridge, mtu int, addr netip.Addr) error 
 	}
 	if err != nil {
 		return fmt.Errorf("attach %s: create veth %s on the bridge: %w", id, attrs.Name, err)
+	}
+	// Where br_netfilter is active (Docker loads it), a Service's packets are rewritten inside the bridge and bridged on: one
+	// to the very pod that sent it must be let out through the port it came in by.
+	if err := netlink.LinkSetHairpin(veth, true); err != nil {
+		return fmt.Errorf("attach %s: set hairpin mode of %s: %w", id, attrs.Name, err)
 	}
 	// The node's end has no address of its own; without IPv6 it needs no link-local one and sends nothing by itself.
 	if err := writeSysctl("net/ipv6/conf/"+attrs.Name+"/disable_ipv6", "1"); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -11,7 +11,7 @@
 //
 // A pod's own address has no neighbours (/32, /128): everything it sends goes to the node, which routes it, also to a pod
 // beside it. So connection tracking sees both directions of every connection, Services and policies hold between pods
-// of one node, and br_netfilter is not needed. ICMP redirects, which would undo this, are turned off.
+// of one node, and br_netfilter is not needed (nor in the way: ports are in hairpin mode for it). ICMP redirects, which would undo this, are turned off.
 //
 // A pod's MAC is made of its address, and the bridge's and the vxlan device's of the node's name, so no neighbour entry
 // anywhere turns stale when an address is used again or a node comes back.

@@ -17,6 +17,8 @@ import (
 
 // Nodes is where podnet learns of the cluster's nodes; agent/cluster implements it.
 type Nodes interface {
+	// Synced is closed when the source knows all nodes. Until then the routes of an earlier run stay as they are.
+	Synced() <-chan struct{}
 	// Nodes returns all nodes; they are not to be changed.
 	Nodes() []*corev1.Node
 	// OnNodes calls changed after each change of a node until stop is called. changed must not block.
@@ -40,6 +42,8 @@ type Config struct {
 	// Nodes feeds Run. PublishVTEP writes wellknown.AnnotationVTEP of this node.
 	Nodes       Nodes
 	PublishVTEP func(ctx context.Context, value string) error
+	// OnReady is called after each Setup, on a goroutine of its own; it must return at once.
+	OnReady func()
 	Log         *slog.Logger
 }
 
@@ -119,6 +123,9 @@ func (n *Network) Setup(ctx context.Context, podCIDRs []netip.Prefix) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.cidrs, n.bridge, n.mtu = podCIDRs, bridge, mtu
+	if n.cfg.OnReady != nil {
+		go n.cfg.OnReady()
+	}
 	return nil
 }
 

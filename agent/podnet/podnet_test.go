@@ -152,6 +152,7 @@ func TestOldNamespaceOfTheSameID(t *testing.T) {
 
 type nodeList []*corev1.Node
 
+func (l nodeList) Synced() <-chan struct{}      { return nil }
 func (l nodeList) Nodes() []*corev1.Node        { return l }
 func (l nodeList) OnNodes(func()) (stop func()) { return func() {} }
 

@@ -24,6 +24,11 @@ func (n *Network) Run(ctx context.Context) error {
 		}
 	})
 	defer stop()
+	select {
+	case <-n.cfg.Nodes.Synced():
+	case <-ctx.Done():
+		return nil
+	}
 	var told []string
 	for {
 		problems, err := n.reconcile(ctx)

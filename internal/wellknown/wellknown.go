@@ -17,6 +17,7 @@ const (
 const (
 	DefaultClusterCIDR   = "10.42.0.0/16"
 	DefaultNodeMaskIPv4  = 24
+	DefaultNodeMaskIPv6  = 64
 	DefaultServiceCIDR   = "10.43.0.0/16"
 	DefaultAPIServiceIP  = "10.43.0.1"
 	DefaultClusterDNS    = "10.43.0.10"

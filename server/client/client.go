@@ -94,6 +94,9 @@ func (c *Client) UpdateSubresource(ctx context.Context, obj api.Object, subresou
 // Mutate changes the current state of an object with change, again after each conflict. obj only names the object.
 func (c *Client) Mutate(ctx context.Context, obj api.Object, subresource string, change func(api.Object) error) (api.Object, error) {
 	req, err := c.request(ctx, "patch", obj, subresource)
+	if apierrors.IsForbidden(err) { // upstream's roles give some controllers update and others patch; this is both
+		req, err = c.request(ctx, "update", obj, subresource)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-// Package controller holds one package per controller, one table that lists them ([Table]) and one engine that runs them.
+// Package controller holds one package per controller, one table that lists them (package table) and one engine that runs them.
 //
 // A controller is a loop: observe one consistent snapshot, decide with a pure function, apply the plan in order and
 // idempotently, report what is true now. The engine owns the goroutines, the queues, retries and back-off. No controller
@@ -20,8 +20,10 @@ import (
 
 // Controller is one loop. Its fields are data, so that the engine and a reader can see what wakes what.
 type Controller struct {
-	// Name is the service account it acts as, and its name in logs, e.g. "deployment-controller".
+	// Name is its name in logs, and the service account it acts as, e.g. "deployment-controller".
 	Name string
+	// ServiceAccount is the account it acts as if that is not its Name: upstream's "node-controller" has several loops.
+	ServiceAccount string
 	// Inputs are the changes that wake it.
 	Inputs []Input
 	// Workers is how many keys are reconciled at once; default 1.

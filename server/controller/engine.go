@@ -99,7 +99,11 @@ func New(cfg Config) (*Engine, error) {
 }
 
 func (e *Engine) add(c Controller, log *slog.Logger) error {
-	l := &loop{Controller: c, client: e.client.As(client.ServiceAccount(c.Name)), log: log.With("component", c.Name)}
+	account := c.ServiceAccount
+	if account == "" {
+		account = c.Name
+	}
+	l := &loop{Controller: c, client: e.client.As(client.ServiceAccount(account)), log: log.With("component", c.Name)}
 	l.queue = newQueue(c.Workers, func() { e.workers.Go(func() { e.work(l) }) })
 	e.loops = append(e.loops, l)
 	for _, in := range c.Inputs {

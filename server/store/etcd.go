@@ -108,7 +108,10 @@ func open(ctx context.Context, cfg Config) (*member, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	_, missing := os.Stat(filepath.Join(cfg.Dir, "member"))
+	first, err := beginFirstStart(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
 	m := &member{failed: make(chan struct{})}
 	ec, err := etcdConfig(cfg, m)
 	if err != nil {
@@ -122,11 +125,41 @@ func open(ctx context.Context, cfg Config) (*member, error) {
 		m.close()
 		return nil, fmt.Errorf("start etcd in %s: %w", cfg.Dir, err)
 	}
-	if missing != nil {
+	if first {
 		// The first commit of new data writes what etcd wants to find in any backend.
 		m.server.Backend().ForceCommit()
+		if err := os.Remove(filepath.Join(cfg.Dir, firstStart)); err != nil {
+			m.close()
+			return nil, err
+		}
 	}
 	return m, nil
+}
+
+// firstStart is a file that stands while a member without data starts for the first time. A power cut meanwhile can leave a log without the
+// member's own entry, with which etcd would wait for a leader for ever; nothing has been acknowledged yet, so it begins anew.
+const firstStart = ".first-start"
+
+func beginFirstStart(dir string) (first bool, err error) {
+	data, mark := filepath.Join(dir, "member"), filepath.Join(dir, firstStart)
+	if _, err := os.Stat(mark); err == nil {
+		if err := os.RemoveAll(data); err != nil {
+			return false, fmt.Errorf("remove what an interrupted first start left: %w", err)
+		}
+		return true, nil
+	}
+	if _, err := os.Stat(data); err == nil {
+		return false, nil
+	}
+	f, err := os.Create(mark)
+	if err != nil {
+		return false, err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return false, errors.Join(err, f.Close())
+	}
+	return true, errors.Join(f.Sync(), f.Close(), d.Sync(), d.Close())
 }
 
 // start runs StartEtcd on a goroutine of its own, because a fatal error ends the goroutine it happens on. That may be

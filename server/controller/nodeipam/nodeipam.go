@@ -26,7 +26,7 @@ type Range struct {
 // New returns the controller; its keys are nodes.
 func New(ranges []Range) controller.Controller {
 	return controller.Controller{
-		Name: "node-controller",
+		Name: "node-ipam-controller", ServiceAccount: "node-controller",
 		Inputs: []controller.Input{{Kind: &corev1.Node{}, Keys: func(s client.Snapshot, e *store.Event) (keys []string) {
 			if e.Type != store.Deleted {
 				if len(e.Object.(*corev1.Node).Spec.PodCIDRs) == 0 {

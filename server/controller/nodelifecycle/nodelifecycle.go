@@ -33,7 +33,7 @@ const (
 func New(now func() time.Time) controller.Controller {
 	l := &loop{now: now, seen: map[string]heartbeat{}}
 	return controller.Controller{
-		Name: "node-controller",
+		Name: "node-lifecycle-controller", ServiceAccount: "node-controller",
 		Inputs: []controller.Input{
 			{Kind: &corev1.Node{}, Keys: func(_ client.Snapshot, e *store.Event) []string { return []string{e.Object.GetName()} }},
 			{Kind: &coordinationv1.Lease{}, Keys: func(_ client.Snapshot, e *store.Event) []string {

@@ -22,7 +22,7 @@ const nodeIndex = "spec.nodeName"
 func New(now func() time.Time) controller.Controller {
 	l := &loop{now: now}
 	return controller.Controller{
-		Name:    "taint-eviction-controller",
+		Name: "taint-eviction-controller", ServiceAccount: "node-controller",
 		Workers: 4,
 		Inputs: []controller.Input{
 			{Kind: &corev1.Node{}, Keys: nodeKeys},

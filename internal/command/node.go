@@ -1,0 +1,93 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/pflag"
+
+	"codeberg.org/skiff/skiff/agent"
+	"codeberg.org/skiff/skiff/internal/config"
+	"codeberg.org/skiff/skiff/runtime/image"
+	"codeberg.org/skiff/skiff/runtime/image/imageapi"
+	"codeberg.org/skiff/skiff/server"
+)
+
+// Image is `skiff image pull|import|ls|rm`: through the running daemon, or on the store itself when there is none.
+func Image(ctx context.Context, args []string) error {
+	var node agent.Config
+	flags := pflag.NewFlagSet("image", pflag.ContinueOnError)
+	node.AddNodeFlags(flags)
+	output := flags.StringP("output", "o", "", "json for a list in JSON")
+	username := flags.String("username", "", "user name at the registry (pull)")
+	password := flags.String("password", "", "password at the registry (pull)")
+	flags.Usage = func() {
+		fmt.Fprintf(os.Stderr, "Usage:\n  skiff image pull REF…\n  skiff image import FILE… (docker-archive or OCI archive, - for standard input)\n  skiff image ls [-o json]\n  skiff image rm REF…\n\n%s", flags.FlagUsages())
+	}
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() == 0 {
+		flags.Usage()
+		return errors.New("expected pull, import, ls or rm")
+	}
+	verb, rest := flags.Arg(0), flags.Args()[1:]
+	store := image.Config{Dir: node.Paths.Images(), Registries: node.Paths.RegistriesFile()}
+	api, err := imageapi.Connect(agent.ImageSocket(node.Paths), store, nil)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	if len(rest) == 0 && verb != "ls" {
+		return fmt.Errorf("image %s: name at least one image", verb)
+	}
+	switch verb {
+	case "pull":
+		var opts image.PullOptions
+		if *username != "" {
+			opts.Auths = []image.Auth{{Username: *username, Password: *password}}
+		}
+		return imageapi.PullCommand(ctx, api, os.Stdout, opts, rest...)
+	case "import":
+		return imageapi.ImportCommand(ctx, api, os.Stdout, os.Stdin, rest...)
+	case "ls":
+		return imageapi.ListCommand(ctx, api, os.Stdout, *output == "json")
+	case "rm":
+		return imageapi.RemoveCommand(ctx, api, os.Stdout, rest...)
+	}
+	return fmt.Errorf("image: unknown command %q; expected pull, import, ls or rm", verb)
+}
+
+// CleanUp stops every pod of this node and takes everything out of the kernel again.
+func CleanUp(ctx context.Context, args []string) error {
+	var node agent.Config
+	flags := pflag.NewFlagSet("cleanup", pflag.ContinueOnError)
+	node.AddNodeFlags(flags)
+	flags.StringVar(&node.CgroupRoot, "cgroup-root", "skiff", "cgroup below which all pods run")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if node.NodeName == "" {
+		node.NodeName = "cleanup" // no name is needed to clean up
+	}
+	return agent.CleanUp(ctx, node)
+}
+
+// Token prints the token with which agents join this server.
+func Token(_ context.Context, args []string) error {
+	var node agent.Config
+	flags := pflag.NewFlagSet("token", pflag.ContinueOnError)
+	node.AddNodeFlags(flags)
+	full := flags.Bool("server", false, "the token that joins servers, which can administer the cluster")
+	if err := config.Parse(flags, args, "", nil); err != nil {
+		return err
+	}
+	token, err := server.JoinToken(node.Paths, *full)
+	if err != nil {
+		return err
+	}
+	fmt.Println(token)
+	return nil
+}

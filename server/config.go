@@ -1,0 +1,136 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/spf13/pflag"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+
+	"codeberg.org/skiff/skiff/internal/wellknown"
+)
+
+// Config of a Server. Flags parse straight into it; New checks it once and never changes it afterwards.
+type Config struct {
+	Paths wellknown.Paths
+	// NodeName of this machine, for the serving certificate.
+	NodeName string
+	// BindAddress and Port of the API; AdvertiseAddress is what agents and pods are told.
+	BindAddress      string
+	Port             int
+	AdvertiseAddress string
+	// TLSSANs are more names and addresses of the serving certificate.
+	TLSSANs []string
+
+	ClusterCIDRs  []string
+	ServiceCIDRs  []string
+	ClusterDNS    string
+	ClusterDomain string
+	NodePortRange string
+
+	// Token and AgentToken join servers and agents; made at random when empty.
+	Token, AgentToken string
+
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// AddFlags makes every field a flag.
+func (c *Config) AddFlags(f *pflag.FlagSet) {
+	f.StringVar(&c.BindAddress, "bind-address", "0.0.0.0", "address that the API server listens on")
+	f.IntVar(&c.Port, "https-listen-port", wellknown.APIServerPort, "port that the API server listens on")
+	f.StringVar(&c.AdvertiseAddress, "advertise-address", "", "address by which agents and pods reach the API server (default: the node's)")
+	f.StringSliceVar(&c.TLSSANs, "tls-san", nil, "more host names and addresses of the serving certificate")
+	f.StringSliceVar(&c.ClusterCIDRs, "cluster-cidr", []string{wellknown.DefaultClusterCIDR}, "address range of pods, one a family")
+	f.StringSliceVar(&c.ServiceCIDRs, "service-cidr", []string{wellknown.DefaultServiceCIDR}, "address range of Services, one a family")
+	f.StringVar(&c.ClusterDNS, "cluster-dns", "", "address of the cluster DNS (default: the tenth of the Service range)")
+	f.StringVar(&c.ClusterDomain, "cluster-domain", wellknown.DefaultClusterDomain, "DNS domain of the cluster")
+	f.StringVar(&c.NodePortRange, "service-node-port-range", wellknown.DefaultNodePortRange, "ports for NodePort Services")
+	f.StringVar(&c.Token, "token", "", "secret that joins servers and agents (default: made at random)")
+	f.StringVar(&c.AgentToken, "agent-token", "", "secret that joins agents only (default: made at random)")
+}
+
+// network is what the address flags mean.
+type network struct {
+	cluster, service []netip.Prefix
+	dns              netip.Addr
+	apiService       netip.Addr
+	ports            utilnet.PortRange
+}
+
+func (c *Config) validate() (network, error) {
+	var n network
+	var err error
+	if n.cluster, err = prefixes("cluster-cidr", c.ClusterCIDRs); err != nil {
+		return n, err
+	}
+	if n.service, err = prefixes("service-cidr", c.ServiceCIDRs); err != nil {
+		return n, err
+	}
+	for _, a := range n.cluster {
+		for _, b := range n.service {
+			if a.Overlaps(b) {
+				return n, fmt.Errorf("--cluster-cidr %s and --service-cidr %s overlap", a, b)
+			}
+		}
+	}
+	n.apiService = nth(n.service[0], 1)
+	n.dns = nth(n.service[0], 10)
+	if c.ClusterDNS != "" {
+		if n.dns, err = netip.ParseAddr(c.ClusterDNS); err != nil {
+			return n, fmt.Errorf("--cluster-dns: %w", err)
+		}
+	}
+	if err := n.ports.Set(c.NodePortRange); err != nil {
+		return n, fmt.Errorf("--service-node-port-range: %w", err)
+	}
+	if c.NodeName == "" || c.AdvertiseAddress == "" {
+		return n, errors.New("server: NodeName and AdvertiseAddress are required")
+	}
+	if _, err := netip.ParseAddr(c.AdvertiseAddress); err != nil {
+		return n, fmt.Errorf("--advertise-address: %w", err)
+	}
+	if c.Port < 1 || c.Port > 65535 {
+		return n, fmt.Errorf("--https-listen-port: %d is no port", c.Port)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return n, nil
+}
+
+func prefixes(flag string, list []string) ([]netip.Prefix, error) {
+	if len(list) == 0 || len(list) > 2 {
+		return nil, fmt.Errorf("--%s: expected one range a family, got %q", flag, list)
+	}
+	var out []netip.Prefix
+	for _, s := range list {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, fmt.Errorf("--%s: %w", flag, err)
+		}
+		if p != p.Masked() {
+			return nil, fmt.Errorf("--%s: %s is an address in %s, not a range", flag, p, p.Masked())
+		}
+		if len(out) == 1 && out[0].Addr().Is4() == p.Addr().Is4() {
+			return nil, fmt.Errorf("--%s: %q are of one family", flag, list)
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// nth returns the n-th address of a range.
+func nth(p netip.Prefix, n int) netip.Addr {
+	addr := p.Addr()
+	for range n {
+		addr = addr.Next()
+	}
+	return addr
+}

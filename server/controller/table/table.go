@@ -1,0 +1,53 @@
+// Package table lists the controllers that a server runs: one line each.
+package table
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"codeberg.org/skiff/skiff/server/controller"
+	"codeberg.org/skiff/skiff/server/controller/deployment"
+	"codeberg.org/skiff/skiff/server/controller/endpoints"
+	"codeberg.org/skiff/skiff/server/controller/endpointslice"
+	"codeberg.org/skiff/skiff/server/controller/garbage"
+	"codeberg.org/skiff/skiff/server/controller/job"
+	"codeberg.org/skiff/skiff/server/controller/namespace"
+	"codeberg.org/skiff/skiff/server/controller/nodeipam"
+	"codeberg.org/skiff/skiff/server/controller/nodelifecycle"
+	"codeberg.org/skiff/skiff/server/controller/podgc"
+	"codeberg.org/skiff/skiff/server/controller/replicaset"
+	"codeberg.org/skiff/skiff/server/controller/replication"
+	"codeberg.org/skiff/skiff/server/controller/rootca"
+	"codeberg.org/skiff/skiff/server/controller/serviceaccount"
+	"codeberg.org/skiff/skiff/server/controller/tainteviction"
+)
+
+// Config is what the controllers have to know beside the objects.
+type Config struct {
+	Now func() time.Time
+	// CABundle is published to every namespace.
+	CABundle []byte
+	// NodeRanges are where nodes get their pod CIDRs from.
+	NodeRanges []nodeipam.Range
+}
+
+// Controllers returns the table.
+func Controllers(c Config) []controller.Controller {
+	return []controller.Controller{
+		serviceaccount.New(),
+		rootca.New(c.CABundle),
+		namespace.New(func() metav1.Time { return metav1.NewTime(c.Now()) }),
+		garbage.New(),
+		nodeipam.New(c.NodeRanges),
+		nodelifecycle.New(c.Now),
+		tainteviction.New(c.Now),
+		podgc.New(c.Now),
+		deployment.New(c.Now),
+		replicaset.New(c.Now),
+		replication.New(c.Now),
+		job.New(c.Now),
+		endpointslice.New(),
+		endpoints.New(),
+	}
+}

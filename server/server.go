@@ -1,0 +1,280 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/version"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/client-go/rest"
+
+	buildversion "codeberg.org/skiff/skiff/internal/version"
+	"codeberg.org/skiff/skiff/internal/wellknown"
+	"codeberg.org/skiff/skiff/server/api"
+	"codeberg.org/skiff/skiff/server/apiserver"
+	"codeberg.org/skiff/skiff/server/client"
+	"codeberg.org/skiff/skiff/server/controller"
+	"codeberg.org/skiff/skiff/server/pki"
+	"codeberg.org/skiff/skiff/server/registry"
+	"codeberg.org/skiff/skiff/server/scheduler"
+	"codeberg.org/skiff/skiff/server/store"
+)
+
+// Server is one control plane process. See doc.go.
+type Server struct {
+	cfg     Config
+	network network
+
+	ca      *pki.CA
+	frontCA *pki.CA
+	tokens  *pki.TokenIssuer
+	serving *pki.Rotating
+	kubelet *pki.Rotating // our identity towards kubelets
+
+	catalogue *api.Catalogue
+	store     *store.Store
+	registry  *registry.Registry
+	apiserver *apiserver.Server
+	client    *client.Client // of system:apiserver
+	recorder  *client.Recorder
+	engine    *controller.Engine
+	scheduler *scheduler.Scheduler
+	joining   joining
+
+	ready chan struct{}
+}
+
+// New reads or makes the cluster's keys and wires all parts. It starts nothing.
+func New(cfg Config) (*Server, error) {
+	n, err := cfg.validate()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, network: n, ready: make(chan struct{})}
+	for _, wire := range []func() error{s.loadKeys, s.wireStore, s.wireAPI, s.wireLoops} {
+		if err := wire(); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (s *Server) loadKeys() (err error) {
+	dir, now := s.cfg.Paths.TLS(), s.cfg.Now
+	if s.ca, err = pki.LoadCA(dir, "ca", "skiff-ca", now()); err != nil {
+		return err
+	}
+	if s.frontCA, err = pki.LoadCA(dir, "front-proxy-ca", "skiff-front-proxy-ca", now()); err != nil {
+		return err
+	}
+	if s.tokens, err = pki.LoadTokenIssuer(dir, wellknown.ServiceAccountIssuer, wellknown.ServiceAccountIssuer, now); err != nil {
+		return err
+	}
+	s.serving = pki.NewRotating(s.ca, s.servingLeaf, now)
+	s.kubelet = pki.NewRotating(s.ca, func() pki.Leaf {
+		return pki.Leaf{CommonName: wellknown.UserAPIServer, Organizations: []string{wellknown.GroupMasters}, Client: true}
+	}, now)
+	return nil
+}
+
+// servingLeaf names every way in which this server is reached.
+func (s *Server) servingLeaf() pki.Leaf {
+	names, addresses := hostNames(append([]string{
+		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + s.cfg.ClusterDomain,
+		"localhost", s.cfg.NodeName, "127.0.0.1", "::1", s.cfg.AdvertiseAddress, s.network.apiService.String(),
+	}, s.cfg.TLSSANs...))
+	leaf := pki.Leaf{CommonName: "kube-apiserver", DNSNames: names, Server: true}
+	for _, a := range addresses {
+		leaf.IPs = append(leaf.IPs, net.IP(a.AsSlice()))
+	}
+	return leaf
+}
+
+func (s *Server) wireStore() (err error) {
+	if s.catalogue, err = api.NewCatalogue(api.BuiltIn()); err != nil {
+		return err
+	}
+	s.store, err = store.New(store.Config{Dir: s.cfg.Paths.Etcd(), Name: s.cfg.NodeName, Catalogue: s.catalogue, Log: s.cfg.Log.With("component", "store")})
+	return err
+}
+
+// system is the server itself, when it writes what a cluster begins with.
+var system = &user.DefaultInfo{Name: "system:apiserver", Groups: []string{wellknown.GroupMasters, wellknown.GroupAuthenticated}}
+
+// kubeletTLS is the client configuration towards kubelets.
+func (s *Server) kubeletTLS() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: s.ca.Pool(), GetClientCertificate: s.kubelet.GetClientCertificate}
+}
+
+func versionInfo() version.Info {
+	return version.Info{Major: "1", Minor: "37", GitVersion: buildversion.GitVersion(), GitCommit: buildversion.Commit, GitTreeState: "clean",
+		BuildDate: buildversion.Date, GoVersion: goVersion(), Compiler: "gc", Platform: buildversion.Platform()}
+}
+
+// openID is the issuer's discovery document, by which others verify service-account tokens.
+func (s *Server) openID() []byte {
+	doc, err := json.Marshal(map[string]any{
+		"issuer":                                s.tokens.Issuer(),
+		"jwks_uri":                              "https://" + net.JoinHostPort(s.cfg.AdvertiseAddress, strconv.Itoa(s.cfg.Port)) + "/openid/v1/jwks",
+		"response_types_supported":              []string{"id_token"},
+		"subject_types_supported":               []string{"public"},
+		"id_token_signing_alg_values_supported": []string{"ES256", "RS256"},
+	})
+	if err != nil {
+		panic(err) // a map of strings encodes
+	}
+	return doc
+}
+
+func (s *Server) jwks() []byte {
+	doc, err := json.Marshal(map[string]any{"keys": s.tokens.JWKS()})
+	if err != nil {
+		panic(err) // a list of strings encodes
+	}
+	return doc
+}
+
+// Ready is closed when the API is served, the first objects are there and the loops run.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Run serves until ctx ends and everything it started has ended. It does not return because the store is slow or alone.
+func (s *Server) Run(ctx context.Context) error {
+	// The store outlives the rest, so that what ends can still write.
+	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopStore()
+	storeDone := make(chan error, 1)
+	go func() { storeDone <- s.store.Run(storeCtx) }()
+	select {
+	case <-s.store.Ready():
+	case err := <-storeDone:
+		return err
+	case <-ctx.Done():
+		stopStore()
+		return <-storeDone
+	}
+
+	g, ctx := errgroup.WithContext(ctx)
+	var failed sync.Once
+	g.Go(func() error { return s.apiserver.Run(ctx) })
+	g.Go(func() error { return s.recorder.Run(ctx) })
+	g.Go(func() error { return s.joining.tunnels.Run(ctx) })
+	g.Go(func() error { return s.writeKubeconfigs(ctx) })
+	go registry.Warm() // 150 ms of parsing that the first write would wait for
+	g.Go(func() error {
+		if err := retry(ctx, s.bootstrap, func(err error) {
+			failed.Do(func() { s.cfg.Log.Warn("the cluster's first objects are not there yet", "error", err) })
+		}); err != nil {
+			return nil // ctx ended
+		}
+		g.Go(func() error { return s.engine.Run(ctx) })
+		g.Go(func() error { return s.scheduler.Run(ctx) })
+		g.Go(func() error {
+			return ignoreEnd(retry(ctx, s.labelOwnNode, func(err error) { s.cfg.Log.Warn("the server's own node is not labelled yet", "error", err) }))
+		})
+		close(s.ready)
+		return nil
+	})
+	g.Go(func() error {
+		select {
+		case err := <-storeDone:
+			storeDone <- err
+			return fmt.Errorf("store ended: %w", err)
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	err := g.Wait()
+	stopStore()
+	if storeErr := <-storeDone; err == nil {
+		err = storeErr
+	}
+	return err
+}
+
+// ignoreEnd turns the end of a context into a good end.
+func ignoreEnd(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// writeKubeconfigs writes the administrator's kubeconfig now and again before its certificate ends.
+func (s *Server) writeKubeconfigs(ctx context.Context) error {
+	host := "127.0.0.1"
+	if s.cfg.BindAddress != "0.0.0.0" && s.cfg.BindAddress != "::" && s.cfg.BindAddress != "" {
+		host = s.cfg.BindAddress
+	}
+	url := "https://" + net.JoinHostPort(host, strconv.Itoa(s.cfg.Port))
+	admin := pki.Leaf{CommonName: "system:admin", Organizations: []string{wellknown.GroupMasters}}
+	for {
+		now := s.cfg.Now()
+		data, err := s.ca.Kubeconfig(url, admin, now)
+		if err != nil {
+			return err
+		}
+		if err := pki.WriteFile(s.cfg.Paths.AdminKubeconfig(), data, 0o600); err != nil {
+			return fmt.Errorf("write the administrator's kubeconfig: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pki.RenewalTime(now, now.Add(pki.LeafLifetime)).Sub(now)):
+		}
+	}
+}
+
+// LocalClient is a client configuration for the agent in this process: the API server without a network between.
+func (s *Server) LocalClient(name string, groups ...string) *rest.Config {
+	u := &user.DefaultInfo{Name: name, Groups: append(groups, wellknown.GroupAuthenticated)}
+	return &rest.Config{
+		Host:      "http://skiff.local",
+		Transport: local{handler: s.apiserver.Handler(), user: u},
+		QPS:       -1,
+		ContentConfig: rest.ContentConfig{
+			ContentType: "application/vnd.kubernetes.protobuf", AcceptContentTypes: "application/vnd.kubernetes.protobuf,application/json",
+		},
+		UserAgent: "skiff/" + buildversion.Version,
+	}
+}
+
+// CA of the cluster, and a renewed serving certificate for a kubelet in this process.
+func (s *Server) CA() *pki.CA { return s.ca }
+
+// KubeletServing is the serving certificate of the kubelet in this process.
+func (s *Server) KubeletServing(node string, hosts []string) *pki.Rotating {
+	return pki.NewRotating(s.ca, func() pki.Leaf {
+		names, addresses := hostNames(append([]string{node, "localhost", "127.0.0.1"}, hosts...))
+		leaf := pki.Leaf{CommonName: wellknown.UserNodePrefix + node, Organizations: []string{wellknown.GroupNodes}, DNSNames: names, Server: true}
+		for _, a := range addresses {
+			leaf.IPs = append(leaf.IPs, net.IP(a.AsSlice()))
+		}
+		return leaf
+	}, s.cfg.Now)
+}
+
+// Cluster is what a node has to know of its cluster.
+type Cluster struct {
+	ClusterCIDRs, ServiceCIDRs []string
+	ClusterDNS, ClusterDomain  string
+}
+
+// Cluster returns the settings that joining agents are told.
+func (s *Server) Cluster() Cluster {
+	return Cluster{ClusterCIDRs: s.cfg.ClusterCIDRs, ServiceCIDRs: s.cfg.ServiceCIDRs, ClusterDNS: s.network.dns.String(), ClusterDomain: s.cfg.ClusterDomain}
+}
+
+// Handler is the API, for tests.
+func (s *Server) Handler() http.Handler { return s.apiserver.Handler() }
+
+func (s *Server) metaNow() metav1.Time { return metav1.NewTime(s.cfg.Now()) }
