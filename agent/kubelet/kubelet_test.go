@@ -2,6 +2,7 @@ package kubelet
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -18,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 	k8stesting "k8s.io/client-go/testing"
@@ -514,4 +516,47 @@ func FuzzParseStatic(f *testing.F) {
 			t.Errorf("accepted: %+v", p)
 		}
 	})
+}
+
+// TestRebootWithoutServer: the machine lost power and reaches no server; it runs what it ran, from its own copies.
+func TestRebootWithoutServer(t *testing.T) {
+	server := fakeServer(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "conf", Namespace: "default"}, Data: map[string]string{"k": "v"}})
+	r := newRig(t, server)
+	r.start()
+	r.create(testPod("web", func(p *corev1.Pod) {
+		p.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "K", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "conf"}, Key: "k"}}}}
+	}))
+	r.create(testPod("done", func(p *corev1.Pod) { p.Spec.RestartPolicy = corev1.RestartPolicyNever }))
+	r.running("web")
+	r.running("done")
+	r.rt.crash("web", 1)
+	r.eventually("restarted", func() (bool, any) {
+		c := r.pod("web").Status.ContainerStatuses[0]
+		return c.RestartCount == 1 && c.Ready, c
+	})
+	r.stop()
+	r.rt.mu.Lock()
+	r.rt.sandboxes = map[string]*container.Sandbox{}
+	r.rt.started = nil
+	r.rt.mu.Unlock()
+	server.PrependReactor("*", "*", func(k8stesting.Action) (bool, runtime.Object, error) {
+		return true, nil, errors.New("connection refused")
+	})
+	server.PrependWatchReactor("*", func(k8stesting.Action) (bool, watch.Interface, error) {
+		return true, nil, errors.New("connection refused")
+	})
+	r.start()
+	r.eventually("the pod runs again", func() (bool, any) {
+		for _, s := range r.rt.List() {
+			if len(s.Containers) > 0 && slices.Contains(s.Containers[0].Spec.Env, "K=v") && s.Containers[0].Spec.Attempt == 2 {
+				return true, nil
+			}
+		}
+		return false, r.rt.List()
+	})
+	for _, p := range r.k.Pods() {
+		if p.Name == "done" && p.Status.Phase != corev1.PodFailed {
+			t.Errorf("a pod that is never restarted is %s", p.Status.Phase)
+		}
+	}
 }

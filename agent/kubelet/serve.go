@@ -152,12 +152,12 @@ func (v view) LogPath(pod *corev1.Pod, name string, previous bool) (string, <-ch
 	}
 	if previous {
 		if attempt < 1 {
-			return "", nil, fmt.Errorf("previous terminated container %q in pod %q not found", name, pod.Name)
+			return "", nil, httpapi.BadRequest(fmt.Sprintf("previous terminated container %q in pod %q not found", name, pod.Name))
 		}
 		return logPath(w.logDir(), name, attempt-1), nil, nil
 	}
 	if attempt < 0 {
-		return "", nil, fmt.Errorf("container %q in pod %q is waiting to start: %s", name, pod.Name, waitReason(pod, name))
+		return "", nil, httpapi.BadRequest(fmt.Sprintf("container %q in pod %q is waiting to start: %s", name, pod.Name, waitReason(pod, name)))
 	}
 	var ended chan struct{}
 	if running {

@@ -19,8 +19,17 @@ import (
 	"codeberg.org/skiff/skiff/runtime/container"
 )
 
-// ErrNotFound is answered with 404.
-var ErrNotFound = errors.New("not found")
+// ErrNotFound is answered with 404, ErrBadRequest with 400; other errors with 500.
+var (
+	ErrNotFound   = errors.New("not found")
+	ErrBadRequest = errors.New("bad request")
+)
+
+// BadRequest is an error whose text is shown as it is, with 400.
+type BadRequest string
+
+func (e BadRequest) Error() string        { return string(e) }
+func (e BadRequest) Is(target error) bool { return target == ErrBadRequest }
 
 // Node is what the endpoint serves.
 type Node interface {
@@ -142,8 +151,11 @@ func (s *Server) pod(w http.ResponseWriter, r *http.Request) *corev1.Pod {
 
 func fail(w http.ResponseWriter, err error) {
 	code := http.StatusInternalServerError
-	if errors.Is(err, ErrNotFound) {
+	switch {
+	case errors.Is(err, ErrNotFound):
 		code = http.StatusNotFound
+	case errors.Is(err, ErrBadRequest):
+		code = http.StatusBadRequest
 	}
 	http.Error(w, err.Error(), code)
 }
