@@ -4,7 +4,8 @@
 //	server.go     New wires, Run starts everything and ends it in order
 //	config.go     the flags
 //	bootstrap.go  the objects that a cluster begins with
-//	local.go      HTTP without a network, for the agent in the same process
+//	wire.go       registry, API server and loops put together
+//	joining.go    how nodes come into the cluster, and how the server reaches them
 //
 // The order of starting: store → API server → bootstrap → controllers and scheduler. If etcd has no quorum or the disk is
 // slow the process stays, reads are answered from the cache, and writes fail with a status that says "retry".

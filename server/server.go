@@ -239,7 +239,7 @@ func (s *Server) LocalClient(name string, groups ...string) *rest.Config {
 	u := &user.DefaultInfo{Name: name, Groups: append(groups, wellknown.GroupAuthenticated)}
 	return &rest.Config{
 		Host:      "http://skiff.local",
-		Transport: local{handler: s.apiserver.Handler(), user: u},
+		Transport: s.apiserver.RoundTripper(u),
 		QPS:       -1,
 		ContentConfig: rest.ContentConfig{
 			ContentType: "application/vnd.kubernetes.protobuf", AcceptContentTypes: "application/vnd.kubernetes.protobuf,application/json",

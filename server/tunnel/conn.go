@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -23,9 +25,10 @@ func (t *tunnel) dial(ctx context.Context, addr string) (net.Conn, error) {
 	// The stream lives on when ctx, which is for dialling, has ended.
 	streamCtx, cut := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cut)
+	c := &streamConn{Conn: local, addr: addr, node: t.node, closed: make(chan struct{})}
 	req := (&http.Request{
 		Method: http.MethodConnect, URL: &url.URL{Host: addr}, Host: addr,
-		Header: http.Header{}, Body: &requestBody{remote}, ContentLength: -1,
+		Header: http.Header{}, Body: &requestBody{remote, c}, ContentLength: -1,
 	}).WithContext(streamCtx)
 	resp, err := t.cc.RoundTrip(req)
 	if err == nil && !stop() {
@@ -46,14 +49,15 @@ func (t *tunnel) dial(ctx context.Context, addr string) (net.Conn, error) {
 		}
 		return nil, err
 	}
-	c := &streamConn{Conn: local, addr: addr, node: t.node, closed: make(chan struct{})}
 	go c.receive(remote, resp.Body, cut)
 	return c, nil
 }
 
-// requestBody is the sending half of a stream: the tunnel reads from the pipe what its user writes. When the transport is
-// done with it the other half goes on.
-type requestBody struct{ remote net.Conn }
+// requestBody is the sending half of a stream: the tunnel reads from the pipe what its user writes.
+type requestBody struct {
+	remote net.Conn
+	user   *streamConn
+}
 
 func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.remote.Read(p)
@@ -63,7 +67,13 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (b *requestBody) Close() error { return nil }
+// Close ends this half only, because the other may still have something to deliver: the tunnel's reader returns, and the
+// user's writer fails.
+func (b *requestBody) Close() error {
+	b.user.broken.Store(true)
+	past := time.Unix(1, 0)
+	return errors.Join(b.remote.SetReadDeadline(past), b.user.Conn.SetWriteDeadline(past))
+}
 
 // streamConn is the user's end of the pipe.
 type streamConn struct {
@@ -71,6 +81,8 @@ type streamConn struct {
 	node, addr string
 	once       sync.Once
 	closed     chan struct{}
+	// broken: nobody takes what is written any more.
+	broken atomic.Bool
 }
 
 // receive copies from the tunnel until either side ends.
@@ -113,11 +125,22 @@ func (c *streamConn) Close() error {
 	return c.Conn.Close()
 }
 
-// Write says a broken pipe in the words of a socket.
+// Write says what happened in the words of a socket.
 func (c *streamConn) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
-	if errors.Is(err, io.ErrClosedPipe) {
-		err = net.ErrClosed
+	n, err := 0, error(nil)
+	if !c.broken.Load() {
+		n, err = c.Conn.Write(p)
+	}
+	if err == nil && n == len(p) {
+		return n, nil
+	}
+	select {
+	case <-c.closed:
+		return n, net.ErrClosed
+	default:
+	}
+	if c.broken.Load() || errors.Is(err, io.ErrClosedPipe) {
+		err = syscall.EPIPE
 	}
 	return n, err
 }
