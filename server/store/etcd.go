@@ -128,7 +128,7 @@ func open(ctx context.Context, cfg Config) (*member, error) {
 	if first {
 		// The first commit of new data writes what etcd wants to find in any backend.
 		m.server.Backend().ForceCommit()
-		if err := os.Remove(filepath.Join(cfg.Dir, firstStart)); err != nil {
+		if err := endFirstStart(cfg.Dir); err != nil {
 			m.close()
 			return nil, err
 		}
@@ -155,11 +155,20 @@ func beginFirstStart(dir string) (first bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	return true, errors.Join(f.Sync(), f.Close(), syncDir(dir))
+}
+
+// endFirstStart takes the mark away, durably: if it came back after a power cut, acknowledged writes would be thrown away.
+func endFirstStart(dir string) error {
+	return errors.Join(os.Remove(filepath.Join(dir, firstStart)), syncDir(dir))
+}
+
+func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
-		return false, errors.Join(err, f.Close())
+		return err
 	}
-	return true, errors.Join(f.Sync(), f.Close(), d.Sync(), d.Close())
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // start runs StartEtcd on a goroutine of its own, because a fatal error ends the goroutine it happens on. That may be
