@@ -271,7 +271,12 @@ func (b *Balancer) followOnce(ctx context.Context, client kubernetes.Interface) 
 	if err != nil {
 		return err
 	}
-	defer w.Stop()
+	stop := context.AfterFunc(ctx, w.Stop)
+	defer func() {
+		if stop() {
+			w.Stop()
+		}
+	}()
 	for event := range w.ResultChan() {
 		if e, ok := event.Object.(*corev1.Endpoints); ok && event.Type != watch.Deleted {
 			b.Set(addressesOf(e))

@@ -241,5 +241,5 @@ func (id *Identity) ClientTLS() *tls.Config { return id.clientTLS(id.Client) }
 func (id *Identity) ProxyTLS() *tls.Config { return id.clientTLS(id.Proxy) }
 
 func (id *Identity) clientTLS(cert func(*tls.CertificateRequestInfo) (*tls.Certificate, error)) *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: id.Roots(), ServerName: joinapi.ServerName, GetClientCertificate: cert}
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: id.Roots(), ServerName: joinapi.ServerName, GetClientCertificate: cert, Time: id.cfg.Now}
 }

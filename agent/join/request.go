@@ -154,7 +154,7 @@ func problem(resp *http.Response) error {
 }
 
 func (id *Identity) httpClient(conf *tls.Config) (*http.Client, func()) {
-	conf.MinVersion = tls.VersionTLS12
+	conf.MinVersion, conf.Time = tls.VersionTLS12, id.cfg.Now
 	t := &http.Transport{DialContext: id.cfg.Dial, TLSClientConfig: conf, TLSHandshakeTimeout: 10 * time.Second, DisableKeepAlives: true}
 	return &http.Client{Transport: t}, t.CloseIdleConnections
 }
