@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -92,7 +93,7 @@ type controlPlane struct {
 	tunnels *tunnel.Server
 	addr    string
 	stop    func()
-	posts   int
+	posts   atomic.Int64
 	mux     *http.ServeMux
 }
 
@@ -121,7 +122,7 @@ func newControlPlane(t *testing.T) *controlPlane {
 	})
 	cp.mux.HandleFunc(joinapi.CACertsPath, func(w http.ResponseWriter, _ *http.Request) { w.Write(ca.PEM()) })
 	cp.mux.HandleFunc(joinapi.CertificatesPath, func(w http.ResponseWriter, r *http.Request) {
-		cp.posts++
+		cp.posts.Add(1)
 		handler.ServeHTTP(w, r)
 	})
 	cp.mux.HandleFunc(joinapi.TunnelPath, func(w http.ResponseWriter, r *http.Request) { cp.tunnels.ServeHTTP(w, r) })
@@ -150,8 +151,8 @@ func (cp *controlPlane) start(addr string) {
 	cp.tunnels = tunnel.New(tunnel.Config{ClientCAs: cp.ca.Pool(), Now: cp.clock.Now, PingEvery: time.Second, PingTimeout: time.Second})
 	done := make(chan error, 1)
 	go func() { done <- cp.tunnels.Run(ctx) }()
-	srv.StartTLS()
 	cp.addr = l.Addr().String()
+	srv.StartTLS()
 	var once sync.Once
 	cp.stop = func() {
 		once.Do(func() {
@@ -272,7 +273,7 @@ func TestWrongPinSendsNothing(t *testing.T) {
 	if _, err := join.Open(context.Background(), conf); !errors.Is(err, join.ErrWrongCA) {
 		t.Fatal(err)
 	}
-	if cp.posts != 0 {
+	if cp.posts.Load() != 0 {
 		t.Error("the node asked a server that it does not trust")
 	}
 }
