@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"codeberg.org/skiff/skiff/agent/cluster"
 	"codeberg.org/skiff/skiff/agent/dns"
 	"codeberg.org/skiff/skiff/agent/kubelet"
+	"codeberg.org/skiff/skiff/agent/kubelet/httpapi"
 	"codeberg.org/skiff/skiff/agent/podnet"
 	"codeberg.org/skiff/skiff/internal/version"
 	"codeberg.org/skiff/skiff/internal/wellknown"
@@ -27,6 +29,7 @@ import (
 	"codeberg.org/skiff/skiff/runtime/container"
 	"codeberg.org/skiff/skiff/runtime/image"
 	"codeberg.org/skiff/skiff/runtime/image/imageapi"
+	"codeberg.org/skiff/skiff/runtime/logs"
 	"codeberg.org/skiff/skiff/runtime/snapshot"
 )
 
@@ -124,7 +127,7 @@ func (a *Agent) wireKubelet() (err error) {
 		Runtime: a.containers, Images: a.images, Network: a.network,
 		ResolvConf: a.cfg.ResolvConf, Labels: a.settings.labels, Taints: a.settings.taints, Reserved: a.settings.reserved,
 		MaxPods: a.cfg.MaxPods, PodPIDs: max(0, a.cfg.PodPIDs), SeccompDefault: a.cfg.SeccompDefault, AllowedSysctls: a.cfg.AllowedUnsafeSysctls,
-		Version: version.Version, NetworkReady: a.network.Ready,
+		Version: version.Version, NetworkReady: a.network.Ready, ReadLogs: readLogs,
 		Log: a.cfg.Log.With("component", "kubelet"), Now: a.cfg.Now,
 	}
 	if m := a.member; m != nil {
@@ -222,3 +225,22 @@ func (h hostPorts) Set(id string, ips []netip.Addr, ports []corev1.ContainerPort
 }
 
 func (h hostPorts) Remove(id string) { h.proxy.SetHostPorts(id, nil) }
+
+// readLogs reads a container's log in the kubelet's words.
+func readLogs(ctx context.Context, w io.Writer, path string, o httpapi.LogOptions) error {
+	opts := logs.Options{Follow: o.Follow, Done: o.Ended, Tail: -1, Since: o.Since, Timestamps: o.Timestamps}
+	if o.Tail != nil {
+		opts.Tail = *o.Tail
+	}
+	if o.LimitBytes != nil {
+		opts.LimitBytes = *o.LimitBytes
+	}
+	stdout, stderr := w, w
+	switch o.Stream {
+	case "stdout":
+		stderr = nil
+	case "stderr":
+		stdout = nil
+	}
+	return logs.Read(ctx, path, opts, stdout, stderr)
+}
