@@ -83,7 +83,8 @@ func testConfig(tb testing.TB) Config {
 	return Config{
 		StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"),
 		CgroupRoot: "skiff-test-" + hex.EncodeToString(r[:]), Snapshots: plainSnapshots{filepath.Join(dir, "snapshots")},
-		Logger: slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: level})),
+		Executable: os.Getenv("SKIFF_TEST_EXECUTABLE"), // another executable for keepers and creators: the product, to measure it
+		Logger:     slog.New(slog.NewTextHandler(tb.Output(), &slog.HandlerOptions{Level: level})),
 	}
 }
 
