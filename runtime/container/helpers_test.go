@@ -245,3 +245,12 @@ func eventually(tb testing.TB, what string, ok func() bool) {
 func mountTmpfs(path, data string) error {
 	return unix.Mount("tmpfs", path, "tmpfs", 0, data)
 }
+
+func readFile(tb testing.TB, pid int, name string) string {
+	tb.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, name))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return string(b)
+}
