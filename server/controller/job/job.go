@@ -79,7 +79,7 @@ func (l *loop) reconcile(ctx context.Context, c *client.Client, key string) (con
 		snap := c.Snapshot()
 		job, ok := client.Get[*batchv1.Job](snap, namespace, name)
 		if !ok {
-			return controller.Result{}, nil
+			return controller.Result{}, letGo(ctx, c, snap, namespace, name)
 		}
 		h, err := observe(snap, job)
 		if err != nil {
@@ -95,6 +95,17 @@ func (l *loop) reconcile(ctx context.Context, c *client.Client, key string) (con
 		}
 	}
 	return controller.Result{After: time.Millisecond}, nil
+}
+
+// letGo removes the tracking finalizer from the pods of a Job that has gone: nobody will count them any more.
+func letGo(ctx context.Context, c *client.Client, s client.Snapshot, namespace, name string) error {
+	var errs []error
+	for pod := range client.List[*corev1.Pod](s, namespace) {
+		if ref := metav1.GetControllerOf(pod); ref != nil && ref.Kind == gvk.Kind && ref.Name == name && tracked(pod) {
+			errs = append(errs, untrack(ctx, c, pod))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // have is a Job with its pods.

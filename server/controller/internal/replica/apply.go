@@ -54,7 +54,9 @@ func create(ctx context.Context, c *client.Client, set Set) error {
 	switch {
 	case err == nil:
 		c.Event(set.Object, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %s", pod.GetName())
-	case !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return nil // the set goes with its namespace
+	default:
 		c.Event(set.Object, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
 	}
 	return err
