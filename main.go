@@ -21,6 +21,7 @@ import (
 	"codeberg.org/skiff/skiff/agent"
 	"codeberg.org/skiff/skiff/internal/command"
 	"codeberg.org/skiff/skiff/internal/config"
+	"codeberg.org/skiff/skiff/internal/profile"
 	"codeberg.org/skiff/skiff/internal/version"
 	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/server"
@@ -96,6 +97,7 @@ func runServer(ctx context.Context, args []string) error {
 	node.AddFlags(flags)
 	disableAgent := flags.Bool("disable-agent", false, "run no node on this machine")
 	level := flags.String("log-level", "info", "debug, info, warn or error")
+	debug := flags.String("debug-socket", "", "unix socket that serves Go's profiles (net/http/pprof) to root; none: off")
 	if err := config.Parse(flags, args, defaultConfig(), []string{"server"}); err != nil {
 		return err
 	}
@@ -117,6 +119,7 @@ func runServer(ctx context.Context, args []string) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.Run(ctx) })
+	g.Go(func() error { return profile.Serve(ctx, *debug) })
 	if !*disableAgent {
 		g.Go(func() error { return runLocalAgent(ctx, s, node) })
 	}
@@ -160,6 +163,7 @@ func runAgent(ctx context.Context, args []string) error {
 	serverURL := flags.String("server", "", "URL of a server to join, https://HOST:6443; none: stand alone with pods from files")
 	token := flags.String("token", "", "token that joins (see `skiff token` on the server)")
 	level := flags.String("log-level", "info", "debug, info, warn or error")
+	debug := flags.String("debug-socket", "", "unix socket that serves Go's profiles (net/http/pprof) to root; none: off")
 	if err := config.Parse(flags, args, defaultConfig(), nil); err != nil {
 		return err
 	}
@@ -171,14 +175,19 @@ func runAgent(ctx context.Context, args []string) error {
 		return err
 	}
 	node.Log = log
-	if *serverURL == "" {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return profile.Serve(ctx, *debug) })
+	g.Go(func() error {
+		if *serverURL != "" {
+			return agent.Join(ctx, node, *serverURL, *token)
+		}
 		a, err := agent.New(node, nil)
 		if err != nil {
 			return err
 		}
 		return a.Run(ctx)
-	}
-	return agent.Join(ctx, node, *serverURL, *token)
+	})
+	return g.Wait()
 }
 
 func defaultConfig() string { return wellknown.DefaultPaths().ConfigFile() }
