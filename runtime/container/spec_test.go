@@ -89,10 +89,10 @@ func TestMountCannotEscape(t *testing.T) {
 func TestIdentity(t *testing.T) {
 	b := newBed(t)
 	b.sandbox("a")
-	spec := b.shell("c", `id -u; id -g; id -G; grep -E "^(CapEff|CapBnd|NoNewPrivs|Seccomp):" /proc/self/status; cat /proc/self/oom_score_adj; echo $HOME $PATH; pwd`)
+	spec := b.shell("c", `id -u; id -g; id -G; grep -E "^(CapEff|CapBnd|NoNewPrivs|Seccomp|THP_enabled|SigIgn|SigBlk):" /proc/self/status; cat /proc/self/oom_score_adj; echo $HOME $PATH; pwd`)
 	spec.UID, spec.GID, spec.Groups, spec.NoNewPrivileges, spec.OOMScoreAdj = 1234, 2345, []uint32{10, 20}, true, 900
 	spec.Capabilities = []string{"CAP_CHOWN", "CAP_NET_BIND_SERVICE"}
-	want := "1234\n2345\n2345 10 20\nCapEff:\t0000000000000000\nCapBnd:\t0000000000000401\nNoNewPrivs:\t1\nSeccomp:\t0\n900\n/ /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n/\n"
+	want := "1234\n2345\n2345 10 20\nTHP_enabled:\t1\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nCapEff:\t0000000000000000\nCapBnd:\t0000000000000401\nNoNewPrivs:\t1\nSeccomp:\t0\n900\n/ /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n/\n"
 	if out := b.output("a", spec); out != want {
 		t.Errorf("got\n%swant\n%s", out, want)
 	}

@@ -295,9 +295,9 @@ void finish_container(struct container *c)
 	leave_if_done();
 }
 
-static void on_exit_status(struct container *c, int status)
+static void on_exit_status(struct container *c, int status, struct timespec at)
 {
-	clock_gettime(CLOCK_REALTIME, &c->finished);
+	c->finished = at;
 	c->sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 	c->code = c->sig ? 128 + c->sig : WEXITSTATUS(status);
 	if (c->flags & FLAG_KILL_REST)
@@ -306,7 +306,7 @@ static void on_exit_status(struct container *c, int status)
 	refresh_output(c);
 }
 
-// on_creator_end reads the creator's verdict: "OK <pid>" or why not.
+// on_creator_end reads the creator's verdict: "OK <pid> <seconds>.<nanoseconds of the start>" or why not.
 static void on_creator_end(struct container *c)
 {
 	char text[1800];
@@ -324,9 +324,12 @@ static void on_creator_end(struct container *c)
 		leave_if_done();
 		return;
 	}
-	c->pid = atoi(text + 3);
+	int pid = 0;
+	long long sec;
+	if (sscanf(text + 3, "%d %lld.%ld", &pid, &sec, &c->started.tv_nsec) == 3)
+		c->started.tv_sec = sec;
+	c->pid = pid;
 	c->state = RUNNING;
-	clock_gettime(CLOCK_REALTIME, &c->started);
 	if (c->flags & FLAG_TTY) {
 		c->out.src.fd = receive_pty(c->console_fd);
 		close_fd(&c->console_fd);
@@ -336,12 +339,14 @@ static void on_creator_end(struct container *c)
 	c->starter = NULL;
 	for (int i = 0; i < c->early_n && i < EARLY_MAX; i++)
 		if (c->early[i].pid == c->pid)
-			return on_exit_status(c, c->early[i].status);
+			return on_exit_status(c, c->early[i].status, c->early[i].at);
 	refresh_output(c);
 }
 
 static void on_child(pid_t pid, int status)
 {
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
 	if (pid == keeper.pid1) {
 		keeper.pid1 = 0;
 		keeper.leaving = 1; // no container of the sandbox can live or start without it
@@ -351,7 +356,7 @@ static void on_child(pid_t pid, int status)
 		if (c->creator == pid)
 			return on_creator_end(c);
 		if (c->state == RUNNING && c->pid == pid)
-			return on_exit_status(c, status);
+			return on_exit_status(c, status, now);
 	}
 	// An orphan, or a container's process whose creator has not been reaped yet.
 	for (struct container *c = keeper.containers; c; c = c->next) {
@@ -360,6 +365,7 @@ static void on_child(pid_t pid, int status)
 		int i = c->early_n++ % EARLY_MAX;
 		c->early[i].pid = pid;
 		c->early[i].status = status;
+		c->early[i].at = now;
 	}
 }
 

@@ -19,6 +19,7 @@ static void become_creator(const char *id, int exe_fd, int config_fd, int result
 	int from[] = {config_fd, result_fd, stdio[0], stdio[1], stdio[2], exe_fd};
 	char *const argv[] = {"skiff", "create", (char *)id, NULL};
 	char *const env[] = {"_SKIFF_CREATE=1", "GOMAXPROCS=2", "GOGC=off", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
+	prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); // what it makes would be nobody's
 	// Ignored signals and the mask would be inherited, down to the container.
 	struct sigaction dfl = {.sa_handler = SIG_DFL};

@@ -69,6 +69,7 @@ struct container {
 	struct {
 		pid_t pid;
 		int status;
+		struct timespec at;
 	} early[EARLY_MAX]; // children that ended before the creator said which one is ours
 	int early_n;
 };

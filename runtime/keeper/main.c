@@ -121,6 +121,8 @@ static char *read_config(int fd, size_t *len)
 static void keeper_main(void)
 {
 	static struct source listen_src, signal_src;
+	// One huge page would be most of a keeper. Its creators undo this: it is inherited.
+	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 	clearenv();
 	prctl(PR_SET_NAME, "skiff-keeper", 0, 0, 0);
 	syscall(SYS_close_range, 6, ~0U, 0);

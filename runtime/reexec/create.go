@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
@@ -32,7 +33,7 @@ const (
 	stdioFD   = 5 // three of them; the first is the console socket with a terminal
 )
 
-// create makes and starts the container, writes "OK <pid>" or the error as the result, and ends. The container's first
+// create makes and starts the container, writes "OK <pid> <time>" or the error as the result, and ends. The container's first
 // process becomes the child of the keeper, the nearest subreaper.
 func create() {
 	logrus.SetOutput(io.Discard) // what goes wrong is in the error
@@ -42,7 +43,8 @@ func create() {
 		fmt.Fprint(result, err.Error())
 		os.Exit(1)
 	}
-	fmt.Fprintf(result, "OK %d", pid)
+	now := time.Now()
+	fmt.Fprintf(result, "OK %d %d.%09d", pid, now.Unix(), now.Nanosecond())
 	os.Exit(0)
 }
 
