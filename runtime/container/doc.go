@@ -10,11 +10,22 @@
 //	<StateDir>/sandboxes/<id>/sandbox.json             SandboxSpec and what became of it   (survives a reboot)
 //	<StateDir>/sandboxes/<id>/containers/<cid>.json    ContainerSpec, status, exit code
 //	<RunDir>/sandboxes/<id>/keeper.sock                 control socket                      (gone after a reboot)
+//	<RunDir>/sandboxes/<id>/exit.<cid>                  the keeper's word on how a container ended
+//	<RunDir>/sandboxes/<id>/sandbox.json                second copy, for when the first is found damaged while it runs
 //	<RunDir>/sandboxes/<id>/netns                       the network namespace, bind-mounted
+//	<RunDir>/sandboxes/<id>/shm/                        /dev/shm of its containers, a tmpfs of 64 MiB
 //	<RunDir>/libcontainer/<cid>/                        libcontainer's own state
 //
 // Files are written by rename, so a power cut leaves the old or the new one; a damaged one is set aside with the suffix
-// .damaged and the sandbox is cleaned up.
+// .damaged and the sandbox is cleaned up. Cgroups: see cgroup.go.
+//
+// # Processes and goroutines
+//
+// A container start is two short-lived processes: the creator, which the keeper runs (runtime/reexec), and libcontainer's
+// init, which becomes the container's first process. An exec is one, run by the daemon itself. [Manager.Run] ends all
+// goroutines: one a keeper, which reads its events, and short ones that clean up. No other package may write to these
+// directories or cgroups, and this one must never kill by a pid that may have been used again: keepers are held by pidfd,
+// containers are signalled by their parent, the keeper.
 //
 // # States
 //

@@ -172,7 +172,7 @@ func TestOutputAndLife(t *testing.T) {
 func TestStuckAttach(t *testing.T) {
 	b := newBed(t)
 	b.sandbox("a")
-	b.start("a", b.shell("c", "sleep 0.3; yes " + strings.Repeat("x", 200) + " | head -c 20000000; echo; echo end"))
+	b.start("a", b.shell("c", "sleep 0.3; yes "+strings.Repeat("x", 200)+" | head -c 20000000; echo; echo end"))
 	stuck := make(chan struct{})
 	defer close(stuck)
 	go b.Attach(ctx, "c", AttachSpec{Stdout: blocked{stuck}})

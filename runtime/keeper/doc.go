@@ -1,6 +1,6 @@
 // Package keeper is the small process that holds a sandbox: one a sandbox, outliving the daemon, written in C.
 //
-// The executable becomes a keeper when it is started with _SKIFF_KEEPER in its environment: a constructor takes over
+// The executable becomes a keeper when it is started with _SKIFF_KEEPER (the sandbox's id) in its environment: a constructor takes over
 // before the Go runtime starts, so a keeper costs a few hundred kilobytes of private memory instead of several megabytes.
 // This package holds that C code and, in Go, the daemon's side: [Spawn], [Dial], [Client], [Attach].
 //

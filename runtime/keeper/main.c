@@ -121,8 +121,6 @@ static char *read_config(int fd, size_t *len)
 static void keeper_main(void)
 {
 	static struct source listen_src, signal_src;
-	// One huge page would be most of a keeper. Its creators undo this: it is inherited.
-	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 	clearenv();
 	prctl(PR_SET_NAME, "skiff-keeper", 0, 0, 0);
 	syscall(SYS_close_range, 6, ~0U, 0);
@@ -166,10 +164,24 @@ static void keeper_main(void)
 	loop();
 }
 
+// One huge page would be most of a keeper, and the kernel gives one (where they are set to always) to the first touch of
+// the executable's zeroed data, before any code of ours runs. So forbid them and start over. This is inherited: creators
+// undo it.
+static void without_huge_pages(const char *id)
+{
+	char env[256];
+	char *const argv[] = {"skiff", "keeper", (char *)id, NULL}, *const envp[] = {env, NULL};
+	snprintf(env, sizeof env, "_SKIFF_KEEPER=%s", id);
+	if (prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == 0 && prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0)
+		execve("/proc/self/exe", argv, envp);
+}
+
 __attribute__((constructor)) static void take_over(void)
 {
-	if (getenv("_SKIFF_KEEPER")) {
-		keeper_main();
-		_exit(1);
-	}
+	const char *id = getenv("_SKIFF_KEEPER");
+	if (!id)
+		return;
+	without_huge_pages(id);
+	keeper_main();
+	_exit(1);
 }

@@ -103,7 +103,7 @@ func Spawn(s Spec) (Spawned, error) {
 	defer ours.Close()
 	p, err := os.StartProcess(s.Executable, []string{"skiff", "keeper", s.ID}, &os.ProcAttr{
 		Dir:   "/",
-		Env:   []string{"_SKIFF_KEEPER=1"},
+		Env:   []string{"_SKIFF_KEEPER=" + s.ID},
 		Files: []*os.File{nil, nil, nil, theirs, listener, dir},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	})
