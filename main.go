@@ -22,6 +22,7 @@ import (
 	"codeberg.org/skiff/skiff/internal/command"
 	"codeberg.org/skiff/skiff/internal/config"
 	"codeberg.org/skiff/skiff/internal/profile"
+	"codeberg.org/skiff/skiff/internal/sdnotify"
 	"codeberg.org/skiff/skiff/internal/version"
 	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/server"
@@ -119,11 +120,27 @@ func runServer(ctx context.Context, args []string) error {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.Run(ctx) })
+	g.Go(func() error { return announce(ctx, s.Ready(), log) })
 	g.Go(func() error { return profile.Serve(ctx, *debug) })
 	if !*disableAgent {
 		g.Go(func() error { return runLocalAgent(ctx, s, node) })
 	}
 	return g.Wait()
+}
+
+// announce tells the service manager that skiff is up, once ready is closed (nil: at once).
+func announce(ctx context.Context, ready <-chan struct{}, log *slog.Logger) error {
+	if ready != nil {
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	if err := sdnotify.Send(sdnotify.Ready); err != nil {
+		log.Warn("the service manager does not listen", "error", err)
+	}
+	return nil
 }
 
 // runLocalAgent runs the agent of a server's own machine.
@@ -176,6 +193,8 @@ func runAgent(ctx context.Context, args []string) error {
 	}
 	node.Log = log
 	g, ctx := errgroup.WithContext(ctx)
+	// At once: a node runs its pods whether its server can be reached or not, so nothing at boot should wait for a server.
+	g.Go(func() error { return announce(ctx, nil, log) })
 	g.Go(func() error { return profile.Serve(ctx, *debug) })
 	g.Go(func() error {
 		if *serverURL != "" {

@@ -10,6 +10,7 @@ import (
 
 	"codeberg.org/skiff/skiff/agent"
 	"codeberg.org/skiff/skiff/internal/config"
+	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/runtime/image"
 	"codeberg.org/skiff/skiff/runtime/image/imageapi"
 	"codeberg.org/skiff/skiff/server"
@@ -18,15 +19,15 @@ import (
 // Image is `skiff image pull|import|ls|rm`: through the running daemon, or on the store itself when there is none.
 func Image(ctx context.Context, args []string) error {
 	var node agent.Config
-	flags := pflag.NewFlagSet("image", pflag.ContinueOnError)
-	node.AddNodeFlags(flags)
+	flags, shared := pflag.NewFlagSet("image", pflag.ContinueOnError), pflag.NewFlagSet("image", pflag.ContinueOnError)
+	node.AddNodeFlags(shared)
 	output := flags.StringP("output", "o", "", "json for a list in JSON")
 	username := flags.String("username", "", "user name at the registry (pull)")
 	password := flags.String("password", "", "password at the registry (pull)")
 	flags.Usage = func() {
 		fmt.Fprintf(os.Stderr, "Usage:\n  skiff image pull REF…\n  skiff image import FILE… (docker-archive or OCI archive, - for standard input)\n  skiff image ls [-o json]\n  skiff image rm REF…\n\n%s", flags.FlagUsages())
 	}
-	if err := flags.Parse(args); err != nil {
+	if err := config.ParseNode(shared, flags, args, defaultConfig()); err != nil {
 		return err
 	}
 	if flags.NArg() == 0 {
@@ -63,11 +64,14 @@ func Image(ctx context.Context, args []string) error {
 // CleanUp stops every pod of this node and takes everything out of the kernel again.
 func CleanUp(ctx context.Context, args []string) error {
 	var node agent.Config
-	flags := pflag.NewFlagSet("cleanup", pflag.ContinueOnError)
-	node.AddNodeFlags(flags)
-	flags.StringVar(&node.CgroupRoot, "cgroup-root", "skiff", "cgroup below which all pods run")
-	if err := flags.Parse(args); err != nil {
+	flags, shared := pflag.NewFlagSet("cleanup", pflag.ContinueOnError), pflag.NewFlagSet("cleanup", pflag.ContinueOnError)
+	node.AddNodeFlags(shared)
+	shared.StringVar(&node.CgroupRoot, "cgroup-root", "skiff", "cgroup below which all pods run")
+	if err := config.ParseNode(shared, flags, args, defaultConfig()); err != nil {
 		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 	if node.NodeName == "" {
 		node.NodeName = "cleanup" // no name is needed to clean up
@@ -78,10 +82,10 @@ func CleanUp(ctx context.Context, args []string) error {
 // Token prints the token with which agents join this server.
 func Token(_ context.Context, args []string) error {
 	var node agent.Config
-	flags := pflag.NewFlagSet("token", pflag.ContinueOnError)
-	node.AddNodeFlags(flags)
+	flags, shared := pflag.NewFlagSet("token", pflag.ContinueOnError), pflag.NewFlagSet("token", pflag.ContinueOnError)
+	node.AddNodeFlags(shared)
 	full := flags.Bool("server", false, "the token that joins servers, which can administer the cluster")
-	if err := config.Parse(flags, args, "", nil); err != nil {
+	if err := config.ParseNode(shared, flags, args, defaultConfig()); err != nil {
 		return err
 	}
 	token, err := server.JoinToken(node.Paths, *full)
@@ -91,3 +95,5 @@ func Token(_ context.Context, args []string) error {
 	fmt.Println(token)
 	return nil
 }
+
+func defaultConfig() string { return wellknown.DefaultPaths().ConfigFile() }

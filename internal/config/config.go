@@ -76,6 +76,31 @@ func fromEnvironment(flags *pflag.FlagSet, given map[string]bool) (err error) {
 	return err
 }
 
+// ParseNode fills the flags of a command that looks after the node of a daemon: node are the flags that it shares with the daemon
+// and so takes from the daemon's configuration file and environment too, where other keys may stand; flags are its own.
+func ParseNode(node, flags *pflag.FlagSet, args []string, defaultFile string) error {
+	file := node.String(FileFlag, defaultFile, "configuration file of the node")
+	flags.AddFlagSet(node)
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	given := map[string]bool{}
+	flags.Visit(func(f *pflag.Flag) { given[f.Name] = true })
+	values, err := readFile(*file, given[FileFlag])
+	if err != nil {
+		return err
+	}
+	for key, list := range values {
+		if node.Lookup(key) == nil || given[key] {
+			continue
+		}
+		if err := set(node, key, list); err != nil {
+			return fmt.Errorf("%s: %w", *file, err)
+		}
+	}
+	return fromEnvironment(node, given)
+}
+
 // set gives a flag the values of a file, replacing its default.
 func set(flags *pflag.FlagSet, key string, values []string) error {
 	f := flags.Lookup(key)

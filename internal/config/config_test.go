@@ -75,3 +75,23 @@ func TestNamedFileMustExist(t *testing.T) {
 		t.Error("a file that was asked for and is missing was ignored")
 	}
 }
+
+func TestParseNode(t *testing.T) {
+	var data, run string
+	var server bool
+	node, flags := pflag.NewFlagSet("node", pflag.ContinueOnError), pflag.NewFlagSet("test", pflag.ContinueOnError)
+	node.StringVar(&data, "data-dir", "default", "")
+	node.StringVar(&run, "run-dir", "default", "")
+	flags.BoolVar(&server, "server", false, "")
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(path, []byte("server: https://10.0.0.1:6443\ndata-dir: file\nrun-dir: file\nunknown: x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SKIFF_SERVER", "https://10.0.0.1:6443")
+	if err := ParseNode(node, flags, []string{"--run-dir=line", "file.tar"}, path); err != nil {
+		t.Fatal(err)
+	}
+	if data != "file" || run != "line" || server || flags.Arg(0) != "file.tar" {
+		t.Errorf("data %q, run %q, server %v, arguments %q; want the file's, the line's, the default, file.tar", data, run, server, flags.Args())
+	}
+}
