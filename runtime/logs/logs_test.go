@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -176,6 +177,55 @@ func TestFollow(t *testing.T) {
 	}
 	if out.String() != want {
 		t.Errorf("%d bytes, want %d", len(out.String()), len(want))
+	}
+}
+
+// A reader that begins in the middle of things, and is always late, loses nothing either.
+func TestFollowLate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "0.log")
+	o := Options{Follow: true, Tail: -1}
+	r := &reader{ctx: ctx, path: path, w: newWriter(o, nil, nil), in: bufio.NewReaderSize(nil, lineMax)}
+	var out bytes.Buffer
+	r.w.stdout = &out
+	defer r.close()
+	if err := r.begin(-1); err != nil || r.file != nil {
+		t.Fatal(err)
+	}
+	want := ""
+	for i := range 60 {
+		write(t, path, line(i, "stdout", "F", fmt.Sprint(i)))
+		want += fmt.Sprint(i, "\n")
+		if i%3 == 2 {
+			if err := Rotate(path, 0, 5, func() error { write(t, path); return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i%9 != 8 {
+			continue
+		}
+		if i%2 == 0 { // in the middle of a rotation: one name is missing
+			if err := os.Rename(Rotated(path, 1), path+".away"); err != nil {
+				t.Fatal(err)
+			}
+			for n := 4; n >= 2; n-- {
+				_ = os.Rename(Rotated(path, n), Rotated(path, n+1))
+			}
+			if err := os.Rename(path+".away", Rotated(path, 2)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for moved := true; moved; {
+			if err := r.drain(); err != nil {
+				t.Fatal(err)
+			}
+			var err error
+			if moved, err = r.next(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if out.String() != want {
+			t.Fatalf("after %d: %q", i, out.String())
+		}
 	}
 }
 

@@ -157,16 +157,16 @@ func (r *reader) last() error {
 
 // next goes on to the file that follows the current one, if the log was rotated.
 func (r *reader) next() (moved bool, err error) {
+	if r.file == nil {
+		err := r.begin(-1) // there was nothing before: all that is there now is to be read
+		return r.file != nil, err
+	}
 	now, err := os.Open(r.path)
 	if errors.Is(err, os.ErrNotExist) {
-		return false, nil // not there yet, or just being rotated
+		return false, nil // just being rotated
 	}
 	if err != nil {
 		return false, err
-	}
-	if r.file == nil {
-		r.use(now)
-		return true, nil
 	}
 	if same(now, r.file) {
 		now.Close()
@@ -178,11 +178,7 @@ func (r *reader) next() (moved bool, err error) {
 		return false, err
 	}
 	following := now
-	for n := 1; n < 1000; n++ {
-		f, err := os.Open(Rotated(r.path, n))
-		if err != nil {
-			break
-		}
+	for f := range older(r.path) {
 		if same(f, r.file) {
 			f.Close()
 			break

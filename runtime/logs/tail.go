@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"iter"
 	"os"
 )
 
@@ -56,11 +57,7 @@ func openAll(path string) ([]*os.File, error) {
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	for n := 1; n < 1000; n++ {
-		f, err := os.Open(Rotated(path, n))
-		if err != nil {
-			break
-		}
+	for f := range older(path) {
 		if len(out) > 0 && same(f, out[len(out)-1]) { // rotated between the two opens
 			f.Close()
 			continue
@@ -68,6 +65,23 @@ func openAll(path string) ([]*os.File, error) {
 		out = append(out, f)
 	}
 	return out, nil
+}
+
+// older opens the older files of a log, one after the other, from the newest; the receiver closes them. While a rotation
+// goes on one name may be missing.
+func older(path string) iter.Seq[*os.File] {
+	return func(yield func(*os.File) bool) {
+		for n, missing := 1, 0; missing < 2; n++ {
+			f, err := os.Open(Rotated(path, n))
+			if err != nil {
+				missing++
+				continue
+			}
+			if missing = 0; !yield(f) {
+				return
+			}
+		}
+	}
 }
 
 // tailOffset finds where the last n lines of the file begin, reading it backwards in blocks. A line that was logged in
