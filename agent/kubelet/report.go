@@ -26,11 +26,17 @@ type reporter struct {
 	tries        int
 	retry        time.Time
 	saved        string // what the checkpoint says, in short
+	generation   int64  // of the spec seen last, and when it came
+	changed      time.Time
 	now          corev1.PodStatus
 }
 
 // hold is how long a new pod's first status waits for a better one: most pods run by then, and one write is saved.
 const hold = 60 * time.Millisecond
+
+// specHold is how long the status waits after a change of a running pod's spec: its author may be writing the status, too, and a container
+// that restarts for it is often back by then.
+const specHold = 100 * time.Millisecond
 
 // tell reports the status if it changed. It returns when to be woken for it; zero: when something happens.
 func (w *worker) tell(ctx context.Context, pod *corev1.Pod, have plan.Have, p plan.Plan, now time.Time) time.Time {
@@ -49,6 +55,10 @@ func (w *worker) tell(ctx context.Context, pod *corev1.Pod, have plan.Have, p pl
 		wake = v.Refresh
 	}
 	r := &w.report
+	if r.generation != 0 && r.generation != pod.Generation {
+		r.changed = now
+	}
+	r.generation = pod.Generation
 	if w.k.cfg.Client == nil || w.removed {
 		r.done = true
 		return wake
@@ -67,6 +77,9 @@ func (w *worker) tell(ctx context.Context, pod *corev1.Pod, have plan.Have, p pl
 	at := r.retry
 	if fresh(&st, p, pod) && at.Before(w.first.Add(hold)) {
 		at = w.first.Add(hold)
+	}
+	if until := r.changed.Add(specHold); at.Before(until) && pod.DeletionTimestamp == nil {
+		at = until
 	}
 	if now.Before(at) {
 		return earliest(wake, at)
