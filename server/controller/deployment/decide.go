@@ -59,6 +59,14 @@ func (p plan) String() string {
 		fmt.Fprintf(&b, "delete %s\n", rs.Name)
 	}
 	fmt.Fprintf(&b, "revision %s\n", p.revision)
+	s := p.status
+	fmt.Fprintf(&b, "status replicas=%d updated=%d ready=%d available=%d unavailable=%d\n", s.Replicas, s.UpdatedReplicas, s.ReadyReplicas, s.AvailableReplicas, s.UnavailableReplicas)
+	for _, c := range s.Conditions {
+		fmt.Fprintf(&b, "%s=%s %s\n", c.Type, c.Status, c.Reason)
+	}
+	if p.after > 0 {
+		fmt.Fprintf(&b, "again after %s\n", p.after)
+	}
 	return b.String()
 }
 
@@ -68,7 +76,9 @@ func decide(h have, now metav1.Time) plan {
 	p := plan{release: h.release, adopt: h.adopt}
 	newest, old := split(h)
 	if d.DeletionTimestamp != nil || len(h.adopt)+len(h.release) > 0 {
-		p.adopt = slices.DeleteFunc(p.adopt, func(*appsv1.ReplicaSet) bool { return d.DeletionTimestamp != nil })
+		if d.DeletionTimestamp != nil {
+			p.adopt, p.release = nil, nil
+		}
 		p.status, p.after = status(h, newest, now)
 		p.revision = d.Annotations[RevisionAnnotation]
 		return p // the events of these writes bring us back
@@ -107,6 +117,9 @@ func decide(h have, now metav1.Time) plan {
 		p.remove = history(d, old)
 	}
 	p.status, p.after = status(h, newest, now)
+	if p.create != nil && hasDeadline(d) {
+		setProgress(&p.status, corev1.ConditionTrue, reasonCreated, fmt.Sprintf("Created new replica set %q", p.create.Name), now, true)
+	}
 	return p
 }
 
@@ -183,12 +196,22 @@ func annotate(rs *appsv1.ReplicaSet, d *appsv1.Deployment, revision string) {
 	}
 	if before := rs.Annotations[RevisionAnnotation]; before != revision {
 		if before != "" {
-			list := slices.DeleteFunc(strings.Split(rs.Annotations[revisionHistoryAnnotation], ","), func(s string) bool { return s == "" })
-			rs.Annotations[revisionHistoryAnnotation] = strings.Join(append(list, before), ",")
+			rs.Annotations[revisionHistoryAnnotation] = appendHistory(rs.Annotations[revisionHistoryAnnotation], before)
 		}
 		rs.Annotations[RevisionAnnotation] = revision
 	}
-	sizes(rs, d)
+}
+
+// maxHistory is how many characters the list of former revisions may have; the oldest are dropped.
+const maxHistory = 2000
+
+func appendHistory(history, revision string) string {
+	list := slices.DeleteFunc(strings.Split(history, ","), func(s string) bool { return s == "" })
+	list = append(list, revision)
+	for len(list) > 1 && len(strings.Join(list, ",")) > maxHistory {
+		list = list[1:]
+	}
+	return strings.Join(list, ",")
 }
 
 // sizes notes how large the Deployment was when the ReplicaSet was last scaled, for proportional scaling.
@@ -222,6 +245,7 @@ func newReplicaSet(h have, old []*appsv1.ReplicaSet) *appsv1.ReplicaSet {
 		Spec: appsv1.ReplicaSetSpec{Replicas: &replicas, MinReadySeconds: d.Spec.MinReadySeconds, Selector: selector, Template: *template},
 	}
 	annotate(rs, d, nextRevision(nil, old))
+	sizes(rs, d)
 	return rs
 }
 

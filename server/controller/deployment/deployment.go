@@ -22,6 +22,7 @@ import (
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/client"
 	"codeberg.org/skiff/skiff/server/controller"
+	"codeberg.org/skiff/skiff/server/controller/internal/replica"
 	"codeberg.org/skiff/skiff/server/store"
 )
 
@@ -96,7 +97,7 @@ func (l *loop) reconcile(ctx context.Context, c *client.Client, key string) (con
 		return controller.Result{}, err
 	}
 	p := decide(h, metav1.NewTime(l.now()))
-	return controller.Result{After: p.after}, apply(ctx, c, d, p)
+	return controller.Result{After: p.after}, apply(ctx, c, d, p, metav1.NewTime(l.now()))
 }
 
 // have is a Deployment with its ReplicaSets.
@@ -104,7 +105,7 @@ type have struct {
 	d *appsv1.Deployment
 	// sets it controls; adopt and release are what the selector says should change.
 	sets, adopt, release []*appsv1.ReplicaSet
-	// oldPods tells whether pods of sets other than the newest still run.
+	// running tells which sets have pods that have not finished.
 	running map[string]bool // by ReplicaSet name
 }
 
@@ -135,19 +136,22 @@ func observe(s client.Snapshot, d *appsv1.Deployment) (have, error) {
 	return h, nil
 }
 
-func apply(ctx context.Context, c *client.Client, d *appsv1.Deployment, p plan) error {
+func apply(ctx context.Context, c *client.Client, d *appsv1.Deployment, p plan, now metav1.Time) error {
 	for _, rs := range p.release {
 		if err := setOwner(ctx, c, rs, d, false); err != nil {
 			return err
 		}
 	}
 	for _, rs := range p.adopt {
+		if !replica.Adopts(c, d) {
+			break
+		}
 		if err := setOwner(ctx, c, rs, d, true); err != nil {
 			return err
 		}
 	}
 	if p.create != nil {
-		if err := create(ctx, c, d, p); err != nil {
+		if err := create(ctx, c, d, p, now); err != nil {
 			return err
 		}
 	}
@@ -178,7 +182,7 @@ func apply(ctx context.Context, c *client.Client, d *appsv1.Deployment, p plan) 
 	return writeStatus(ctx, c, d, p.status)
 }
 
-func create(ctx context.Context, c *client.Client, d *appsv1.Deployment, p plan) error {
+func create(ctx context.Context, c *client.Client, d *appsv1.Deployment, p plan, now metav1.Time) error {
 	_, err := c.Create(ctx, p.create)
 	switch {
 	case err == nil:
@@ -199,7 +203,7 @@ func create(ctx context.Context, c *client.Client, d *appsv1.Deployment, p plan)
 	}
 	c.Event(d, corev1.EventTypeWarning, "ReplicaSetCreateError", "Failed to create new replica set %q: %v", p.create.Name, err)
 	failed := p.status
-	setCondition(&failed, condition(appsv1.DeploymentProgressing, corev1.ConditionFalse, "ReplicaSetCreateError", err.Error(), metav1.Now()))
+	setCondition(&failed, condition(appsv1.DeploymentProgressing, corev1.ConditionFalse, "ReplicaSetCreateError", err.Error(), now))
 	if e := writeStatus(ctx, c, d, failed); e != nil {
 		return e
 	}
@@ -221,7 +225,7 @@ func update(ctx context.Context, c *client.Client, d *appsv1.Deployment, u chang
 }
 
 func setOwner(ctx context.Context, c *client.Client, rs *appsv1.ReplicaSet, d *appsv1.Deployment, owned bool) error {
-	_, err := c.Mutate(ctx, rs, "", func(obj api.Object) error {
+	_, err := c.Mutate(ctx, rs, "", controller.Only[api.Object](rs, func(obj api.Object) {
 		var refs []metav1.OwnerReference
 		for _, ref := range obj.GetOwnerReferences() {
 			if ref.UID != d.UID {
@@ -232,8 +236,7 @@ func setOwner(ctx context.Context, c *client.Client, rs *appsv1.ReplicaSet, d *a
 			refs = append(refs, *metav1.NewControllerRef(d, gvk))
 		}
 		obj.SetOwnerReferences(refs)
-		return nil
-	})
+	}))
 	return controller.IgnoreGone(err)
 }
 

@@ -12,7 +12,8 @@ import (
 type editor func(*appsv1.ReplicaSet) *appsv1.ReplicaSet
 
 func (e editor) resize(rs *appsv1.ReplicaSet, d *appsv1.Deployment, replicas int32) {
-	if *rs.Spec.Replicas == replicas && rs.Annotations[desiredAnnotation] == strconv.Itoa(int(*d.Spec.Replicas)) {
+	if *rs.Spec.Replicas == replicas && rs.Annotations[desiredAnnotation] == strconv.Itoa(int(*d.Spec.Replicas)) &&
+		rs.Annotations[maxAnnotation] == strconv.Itoa(int(*d.Spec.Replicas+maxSurge(d))) {
 		return
 	}
 	next := e(rs)
@@ -28,13 +29,13 @@ func maxSurge(d *appsv1.Deployment) int32 {
 
 func maxUnavailable(d *appsv1.Deployment) int32 {
 	_, unavailable := fenceposts(d)
-	return min(unavailable, *d.Spec.Replicas)
+	return min(unavailable, *d.Spec.Replicas) // so none for a Deployment of size 0
 }
 
 // fenceposts resolves the percentages: surge up, unavailability down, and never both to zero, or nothing could move.
 func fenceposts(d *appsv1.Deployment) (surge, unavailable int32) {
 	r := d.Spec.Strategy.RollingUpdate
-	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType || r == nil || *d.Spec.Replicas == 0 {
+	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType || r == nil {
 		return 0, 0
 	}
 	scaled := func(v *intstr.IntOrString, up bool) int32 {
@@ -164,8 +165,16 @@ func isScaling(h have) bool {
 func proportional(h have, newest *appsv1.ReplicaSet, old []*appsv1.ReplicaSet, edit editor) {
 	d := h.d
 	active := slices.DeleteFunc(slices.Clone(h.sets), func(rs *appsv1.ReplicaSet) bool { return *rs.Spec.Replicas == 0 })
-	if len(active) <= 1 || newest != nil && saturated(d, newest) {
+	switch {
+	case len(active) <= 1:
 		scaleOne(d, newest, old, active, edit)
+		return
+	case newest != nil && saturated(d, newest):
+		for _, rs := range active {
+			if rs != newest {
+				edit.resize(rs, d, 0)
+			}
+		}
 		return
 	}
 	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
@@ -202,16 +211,8 @@ func proportional(h have, newest *appsv1.ReplicaSet, old []*appsv1.ReplicaSet, e
 	}
 }
 
-// scaleOne is for a Deployment with at most one ReplicaSet that has pods, or whose newest is complete.
+// scaleOne is for a Deployment with at most one ReplicaSet that has pods.
 func scaleOne(d *appsv1.Deployment, newest *appsv1.ReplicaSet, old, active []*appsv1.ReplicaSet, edit editor) {
-	if newest != nil && saturated(d, newest) {
-		for _, rs := range old {
-			if *rs.Spec.Replicas > 0 {
-				edit.resize(rs, d, 0)
-			}
-		}
-		return
-	}
 	switch {
 	case len(active) == 1:
 		edit.resize(active[0], d, *d.Spec.Replicas)

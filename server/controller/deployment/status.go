@@ -2,6 +2,8 @@ package deployment
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -11,6 +13,7 @@ import (
 
 // Reasons of the Progressing and Available conditions, as upstream spells them.
 const (
+	reasonCreated  = "NewReplicaSetCreated"
 	reasonFound    = "FoundNewReplicaSet"
 	reasonUpdated  = "ReplicaSetUpdated"
 	reasonComplete = "NewReplicaSetAvailable"
@@ -69,6 +72,10 @@ func progressing(before, s appsv1.DeploymentStatus) bool {
 // progress maintains the Progressing condition.
 func progress(d *appsv1.Deployment, s *appsv1.DeploymentStatus, newest *appsv1.ReplicaSet, now metav1.Time) time.Duration {
 	have := find(s, appsv1.DeploymentProgressing)
+	if !hasDeadline(d) { // who wants no deadline gets no word on progress
+		s.Conditions = slices.DeleteFunc(s.Conditions, func(c appsv1.DeploymentCondition) bool { return c.Type == appsv1.DeploymentProgressing })
+		return 0
+	}
 	if d.Spec.Paused {
 		if have == nil || have.Reason != reasonPaused && have.Reason != reasonTimedOut {
 			setCondition(s, condition(appsv1.DeploymentProgressing, corev1.ConditionUnknown, reasonPaused, "Deployment is paused", now))
@@ -84,7 +91,7 @@ func progress(d *appsv1.Deployment, s *appsv1.DeploymentStatus, newest *appsv1.R
 	}
 	subject := fmt.Sprintf("ReplicaSet %q", newest.Name)
 	// A rollout that is done stays done, also when pods come and go, until the template changes.
-	done := have != nil && have.Reason == reasonComplete && d.Status.Replicas == d.Status.UpdatedReplicas && s.UpdatedReplicas == s.Replicas
+	done := have != nil && have.Reason == reasonComplete && s.UpdatedReplicas == s.Replicas
 	switch {
 	case complete(d, *s):
 		setProgress(s, corev1.ConditionTrue, reasonComplete, subject+" has successfully progressed.", now, have == nil || have.Reason != reasonComplete)
@@ -101,11 +108,12 @@ func progress(d *appsv1.Deployment, s *appsv1.DeploymentStatus, newest *appsv1.R
 	return deadline(d, s, subject, now)
 }
 
+func hasDeadline(d *appsv1.Deployment) bool {
+	return d.Spec.ProgressDeadlineSeconds != nil && *d.Spec.ProgressDeadlineSeconds != math.MaxInt32
+}
+
 // deadline returns how long the rollout may go without progress; when that is over it says so.
 func deadline(d *appsv1.Deployment, s *appsv1.DeploymentStatus, subject string, now metav1.Time) time.Duration {
-	if d.Spec.ProgressDeadlineSeconds == nil || *d.Spec.ProgressDeadlineSeconds == 1<<31-1 {
-		return 0
-	}
 	have := find(s, appsv1.DeploymentProgressing)
 	left := have.LastUpdateTime.Add(time.Duration(*d.Spec.ProgressDeadlineSeconds) * time.Second).Sub(now.Time)
 	if left > 0 {

@@ -24,6 +24,8 @@ const (
 	maxAddresses   = 1000
 	managedByLabel = "endpoints.kubernetes.io/managed-by"
 	managedBy      = "endpoint-controller"
+	// goneSuffix of a key: the Service was seen to go, and takes its Endpoints with it, whoever wrote them.
+	goneSuffix = "/gone"
 )
 
 // New returns the controller; its keys are Services, "namespace/name".
@@ -32,7 +34,13 @@ func New() controller.Controller {
 		Name:    "endpoint-controller",
 		Workers: 8,
 		Inputs: []controller.Input{
-			{Kind: &corev1.Service{}, Keys: backend.ServiceKey},
+			{Kind: &corev1.Service{}, Keys: func(s client.Snapshot, e *store.Event) []string {
+				keys := backend.ServiceKey(s, e)
+				if e.Type == store.Deleted {
+					keys[0] += goneSuffix
+				}
+				return keys
+			}},
 			{Kind: &corev1.Pod{}, Keys: backend.PodKeys},
 			{Kind: &corev1.Endpoints{}, Keys: func(s client.Snapshot, e *store.Event) []string {
 				if e.Type == store.Added && e.Object.GetLabels()[managedByLabel] != managedBy {
@@ -46,13 +54,14 @@ func New() controller.Controller {
 }
 
 func reconcile(ctx context.Context, c *client.Client, key string) (controller.Result, error) {
+	key, gone := strings.CutSuffix(key, goneSuffix)
 	namespace, name, _ := strings.Cut(key, "/")
 	snap := c.Snapshot()
 	service, ok := client.Get[*corev1.Service](snap, namespace, name)
 	have, exists := client.Get[*corev1.Endpoints](snap, namespace, name)
 	if !ok {
 		// Endpoints have no owner reference, in upstream as here: those of a Service that has gone are deleted by name.
-		if exists && have.Labels[managedByLabel] == managedBy {
+		if exists && (gone || have.Labels[managedByLabel] == managedBy) {
 			return controller.Result{}, c.DeleteNow(ctx, have)
 		}
 		return controller.Result{}, nil

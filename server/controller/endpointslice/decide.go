@@ -3,6 +3,7 @@ package endpointslice
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -72,7 +73,7 @@ func (p *plan) fill(service *corev1.Service, g *group, have []*discoveryv1.Endpo
 	next := make([]*discoveryv1.EndpointSlice, len(have))
 	for i, slice := range have {
 		next[i] = slice.DeepCopy()
-		next[i].Labels, next[i].Ports, next[i].Endpoints = labels, g.ports, nil
+		next[i].Labels, next[i].Ports, next[i].Endpoints = maps.Clone(labels), portsCopy(g.ports), nil
 		for _, e := range slice.Endpoints {
 			id := identity(e)
 			if want, ok := left[id]; ok {
@@ -82,25 +83,33 @@ func (p *plan) fill(service *corev1.Service, g *group, have []*discoveryv1.Endpo
 		}
 	}
 	rest := sorted(left)
-	for _, slice := range next {
+	// Slices that change anyway take new endpoints first, so that as few as possible are written.
+	order := slices.Clone(next)
+	changed := map[*discoveryv1.EndpointSlice]bool{}
+	for i := range have {
+		changed[next[i]] = !equality.Semantic.DeepEqual(have[i], next[i])
+	}
+	slices.SortStableFunc(order, func(a, b *discoveryv1.EndpointSlice) int { return number(changed[b]) - number(changed[a]) })
+	for _, slice := range order {
 		for len(rest) > 0 && len(slice.Endpoints) < maxEndpoints {
 			slice.Endpoints = append(slice.Endpoints, left[rest[0]])
 			rest = rest[1:]
 		}
 	}
-	for len(rest) > 0 || len(next) == 0 {
+	created := 0
+	for len(rest) > 0 || len(have)+created == 0 {
 		fresh := newSlice(service, g, labels)
 		for len(rest) > 0 && len(fresh.Endpoints) < maxEndpoints {
 			fresh.Endpoints = append(fresh.Endpoints, left[rest[0]])
 			rest = rest[1:]
 		}
 		p.create = append(p.create, fresh)
-		next = append(next, nil)
+		created++
 	}
 	kept := len(have)
 	for i, slice := range have {
 		switch {
-		case len(next[i].Endpoints) == 0 && kept+len(p.create) > 1:
+		case len(next[i].Endpoints) == 0 && kept+created > 1:
 			p.remove = append(p.remove, slice)
 			kept--
 		case !equality.Semantic.DeepEqual(slice, next[i]):
@@ -112,11 +121,23 @@ func (p *plan) fill(service *corev1.Service, g *group, have []*discoveryv1.Endpo
 func newSlice(service *corev1.Service, g *group, labels map[string]string) *discoveryv1.EndpointSlice {
 	owner := metav1.NewControllerRef(service, corev1.SchemeGroupVersion.WithKind("Service"))
 	return &discoveryv1.EndpointSlice{
-		ObjectMeta: metav1.ObjectMeta{Namespace: service.Namespace, GenerateName: service.Name + "-", Labels: labels,
+		ObjectMeta: metav1.ObjectMeta{Namespace: service.Namespace, GenerateName: service.Name + "-", Labels: maps.Clone(labels),
 			OwnerReferences: []metav1.OwnerReference{*owner}},
 		AddressType: g.family,
-		Ports:       g.ports,
+		Ports:       portsCopy(g.ports),
 	}
+}
+
+// portsCopy: what is given to the store is never shared between objects.
+func portsCopy(ports []discoveryv1.EndpointPort) []discoveryv1.EndpointPort {
+	return (&discoveryv1.EndpointSlice{Ports: ports}).DeepCopy().Ports
+}
+
+func number(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func groupsOf(service *corev1.Service, pods []*corev1.Pod, zone func(string) string) map[string]*group {
@@ -129,9 +150,6 @@ func groupsOf(service *corev1.Service, pods []*corev1.Pod, zone func(string) str
 				continue
 			}
 			ports := portsOf(service, pod)
-			if len(ports) == 0 && len(service.Spec.Ports) > 0 {
-				continue // every port of the Service is a name that this pod does not have
-			}
 			key := portKey(addressType, ports)
 			if groups[key] == nil {
 				groups[key] = &group{family: addressType, ports: ports, endpoints: map[string]discoveryv1.Endpoint{}}
@@ -186,7 +204,24 @@ func endpointOf(service *corev1.Service, pod *corev1.Pod, address string, zone f
 	if hostname := backend.Hostname(service, pod); hostname != "" {
 		e.Hostname = &hostname
 	}
+	e.Hints = hints(service, e)
 	return e
+}
+
+// hints say who should prefer a ready endpoint, by the Service's trafficDistribution (KEP-3015).
+func hints(service *corev1.Service, e discoveryv1.Endpoint) *discoveryv1.EndpointHints {
+	if service.Spec.TrafficDistribution == nil || !*e.Conditions.Ready || e.Zone == nil {
+		return nil
+	}
+	h := &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: *e.Zone}}}
+	switch *service.Spec.TrafficDistribution {
+	case corev1.ServiceTrafficDistributionPreferSameNode:
+		h.ForNodes = []discoveryv1.ForNode{{Name: *e.NodeName}}
+	case corev1.ServiceTrafficDistributionPreferClose, corev1.ServiceTrafficDistributionPreferSameZone:
+	default:
+		return nil
+	}
+	return h
 }
 
 // identity tells endpoints apart: one pod at one address.

@@ -14,6 +14,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/client"
 	"codeberg.org/skiff/skiff/server/controller"
 	"codeberg.org/skiff/skiff/server/controller/internal/backend"
@@ -33,17 +34,28 @@ func New() controller.Controller {
 		Inputs: []controller.Input{
 			{Kind: &corev1.Service{}, Keys: backend.ServiceKey},
 			{Kind: &corev1.Pod{}, Keys: backend.PodKeys},
-			{Kind: &discoveryv1.EndpointSlice{}, Keys: func(_ client.Snapshot, e *store.Event) []string {
-				l := e.Object.GetLabels()
-				if e.Type == store.Added || l[discoveryv1.LabelManagedBy] != managedBy || l[discoveryv1.LabelServiceName] == "" {
-					return nil
-				}
-				return []string{e.Object.GetNamespace() + "/" + l[discoveryv1.LabelServiceName]}
-			}},
+			{Kind: &discoveryv1.EndpointSlice{}, Keys: sliceKeys},
 			{Kind: &corev1.Node{}, Keys: zoneKeys},
 		},
 		Reconcile: reconcile,
 	}
+}
+
+// sliceKeys: somebody changed or deleted a slice of a Service, or took it away by its labels.
+func sliceKeys(_ client.Snapshot, e *store.Event) (keys []string) {
+	if e.Type == store.Added {
+		return nil
+	}
+	for _, obj := range []api.Object{e.Object, e.Old} {
+		if obj == nil {
+			continue
+		}
+		l := obj.GetLabels()
+		if service := l[discoveryv1.LabelServiceName]; service != "" && l[discoveryv1.LabelManagedBy] == managedBy {
+			keys = append(keys, obj.GetNamespace()+"/"+service)
+		}
+	}
+	return keys
 }
 
 // zoneKeys: when a node's zone changes, so do the endpoints on it.

@@ -18,6 +18,7 @@ type verb string
 const (
 	deleteObject  verb = "delete"
 	dropOwners    verb = "drop owners of"
+	unblockOwners verb = "unblock owners of"
 	dropFinalizer verb = "drop finalizer of"
 )
 
@@ -28,6 +29,7 @@ type step struct {
 	policy    metav1.DeletionPropagation // of delete
 	owners    map[types.UID]bool         // of drop owners
 	finalizer string                     // of drop finalizer
+	changed   bool                       // a step before it changes the target
 }
 
 func (s step) String() string {
@@ -37,6 +39,8 @@ func (s step) String() string {
 		return text + " (" + string(s.policy) + ")"
 	case dropFinalizer:
 		return text + " (" + s.finalizer + ")"
+	case unblockOwners:
+		return text
 	}
 	var uids []string
 	for uid := range s.owners {
@@ -50,6 +54,7 @@ func (s step) String() string {
 type owner struct {
 	ref     metav1.OwnerReference
 	unknown bool // its kind is not served, so nothing can be said
+	foreign bool // a namespaced owner of an object without a namespace: it cannot be found, and never counts as gone
 	item    item // obj is nil if it does not exist
 }
 
@@ -64,7 +69,8 @@ func observe(s client.Snapshot, it item) have {
 	h := have{item: it, dependents: dependents(s, it.obj.GetUID())}
 	for _, ref := range it.obj.GetOwnerReferences() {
 		found := find(s, it.obj.GetNamespace(), ref)
-		h.owners = append(h.owners, owner{ref: ref, unknown: found.kind == nil, item: found})
+		h.owners = append(h.owners, owner{ref: ref, unknown: found.kind == nil, item: found,
+			foreign: found.kind != nil && found.kind.Namespaced && !it.kind.Namespaced})
 	}
 	return h
 }
@@ -81,6 +87,8 @@ func decide(h have) ([]step, error) {
 		switch {
 		case o.unknown:
 			return nil, fmt.Errorf("owner %s %s of %s %s/%s: no such kind is served", o.ref.APIVersion, o.ref.Kind, h.kind.Plural, h.obj.GetNamespace(), h.obj.GetName())
+		case o.foreign:
+			solid++
 		case o.item.obj == nil:
 			dangling++
 			drop[o.ref.UID] = true
@@ -97,25 +105,21 @@ func decide(h have) ([]step, error) {
 	case solid > 0:
 		return []step{{verb: dropOwners, target: h.item, owners: drop}}, nil
 	case waiting > 0 && len(h.dependents) > 0:
-		return append(unblock(h), step{verb: deleteObject, target: h.item, policy: metav1.DeletePropagationForeground}), nil
+		plan := unblock(h)
+		return append(plan, step{verb: deleteObject, target: h.item, policy: metav1.DeletePropagationForeground, changed: len(plan) > 0}), nil
 	}
 	return []step{{verb: deleteObject, target: h.item, policy: policyOf(h.obj)}}, nil
 }
 
-// unblock breaks a circle: when the object owns one of its owners which waits for it, that owner's reference must not block.
+// unblock breaks circles: a dependent that is itself waiting for its dependents may, by whatever detour, be waiting for this
+// object. So this object stops blocking its owners.
 func unblock(h have) []step {
-	var plan []step
 	for _, d := range h.dependents {
-		if d.obj.GetDeletionTimestamp() == nil {
-			continue
-		}
-		for _, o := range h.owners {
-			if o.item.obj != nil && o.item.obj.GetUID() == d.obj.GetUID() {
-				plan = append(plan, step{verb: dropOwners, target: d, owners: map[types.UID]bool{h.obj.GetUID(): true}})
-			}
+		if d.obj.GetDeletionTimestamp() != nil && has(d.obj, metav1.FinalizerDeleteDependents) {
+			return []step{{verb: unblockOwners, target: h.item}}
 		}
 	}
-	return plan
+	return nil
 }
 
 func policyOf(obj api.Object) metav1.DeletionPropagation {

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -178,9 +179,23 @@ func applyStep(ctx context.Context, c *client.Client, s step) error {
 	uid := s.target.obj.GetUID()
 	switch s.verb {
 	case deleteObject:
-		rv, policy := s.target.obj.GetResourceVersion(), s.policy
-		return c.Delete(ctx, s.target.obj, metav1.DeleteOptions{PropagationPolicy: &policy,
-			Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &rv}})
+		policy := s.policy
+		opts := metav1.DeleteOptions{PropagationPolicy: &policy, Preconditions: &metav1.Preconditions{UID: &uid}}
+		if !s.changed {
+			rv := s.target.obj.GetResourceVersion()
+			opts.Preconditions.ResourceVersion = &rv
+		}
+		return c.Delete(ctx, s.target.obj, opts)
+	case unblockOwners:
+		return mutate(ctx, c, s.target.obj, func(obj api.Object) {
+			refs := slices.Clone(obj.GetOwnerReferences())
+			for i := range refs {
+				if blocks(refs[i]) {
+					refs[i].BlockOwnerDeletion = new(bool)
+				}
+			}
+			obj.SetOwnerReferences(refs)
+		})
 	case dropOwners:
 		return mutate(ctx, c, s.target.obj, func(obj api.Object) {
 			var kept []metav1.OwnerReference

@@ -29,7 +29,7 @@ func New(now func() metav1.Time) controller.Controller {
 			name := e.Object.GetNamespace()
 			if ns, ok := e.Object.(*corev1.Namespace); ok {
 				name = ns.Name
-			} else if e.Type == store.Added || name == "" {
+			} else if name == "" {
 				return nil
 			}
 			if ns, ok := client.Get[*corev1.Namespace](s, "", name); !ok || ns.DeletionTimestamp == nil {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -88,8 +89,14 @@ func decide(ranges []Range, taken map[string]bool) ([]string, error) {
 
 func firstFree(r Range, taken map[string]bool) (netip.Prefix, bool) {
 	prefix := netip.PrefixFrom(r.Cluster.Masked().Addr(), r.NodeBits)
+	var odd []netip.Prefix // ranges that somebody else has given out, of another size
+	for cidr := range taken {
+		if p, err := netip.ParsePrefix(cidr); err == nil && p.Bits() != r.NodeBits && p.Overlaps(r.Cluster) {
+			odd = append(odd, p)
+		}
+	}
 	for r.Cluster.Contains(prefix.Addr()) {
-		if !taken[prefix.String()] {
+		if !taken[prefix.String()] && !slices.ContainsFunc(odd, prefix.Overlaps) {
 			return prefix, true
 		}
 		next, ok := after(prefix)

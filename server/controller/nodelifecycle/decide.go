@@ -33,8 +33,9 @@ var owned = []struct {
 	{corev1.NodeNetworkUnavailable, corev1.ConditionTrue, corev1.TaintNodeNetworkUnavailable, []corev1.TaintEffect{corev1.TaintEffectNoSchedule}},
 }
 
-// decide says what a node's silence of the given age, and its conditions, mean.
-func decide(node *corev1.Node, age time.Duration, now metav1.Time) plan {
+// decide says what a node's silence of the given age, and its conditions, mean. Pods are only driven away (NoExecute) from a node
+// that has others beside it which are ready: when all nodes fall silent at once, it is this server that is cut off.
+func decide(node *corev1.Node, age time.Duration, others bool, now metav1.Time) plan {
 	var p plan
 	conditions := node.Status.Conditions
 	if age >= GracePeriod {
@@ -44,6 +45,9 @@ func decide(node *corev1.Node, age time.Duration, now metav1.Time) plan {
 		p.conditions = conditions
 	}
 	taints := wantedTaints(conditions, node.Spec.Unschedulable, now)
+	if !others {
+		taints = slices.DeleteFunc(taints, func(t corev1.Taint) bool { return t.Effect == corev1.TaintEffectNoExecute })
+	}
 	if !sameTaints(ownedTaints(node.Spec.Taints), taints) {
 		p.taints = &taints
 	}

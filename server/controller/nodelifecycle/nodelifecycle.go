@@ -35,7 +35,7 @@ func New(now func() time.Time) controller.Controller {
 	return controller.Controller{
 		Name: "node-lifecycle-controller", ServiceAccount: "node-controller",
 		Inputs: []controller.Input{
-			{Kind: &corev1.Node{}, Keys: func(_ client.Snapshot, e *store.Event) []string { return []string{e.Object.GetName()} }},
+			{Kind: &corev1.Node{}, Keys: nodeKeys},
 			{Kind: &coordinationv1.Lease{}, Keys: func(_ client.Snapshot, e *store.Event) []string {
 				if e.Object.GetNamespace() != corev1.NamespaceNodeLease || e.Type == store.Deleted {
 					return nil
@@ -45,6 +45,36 @@ func New(now func() time.Time) controller.Controller {
 		},
 		Reconcile: l.reconcile,
 	}
+}
+
+// nodeKeys: whether a node may be tainted NoExecute depends on whether any is ready, so the first and the last that is touches all.
+func nodeKeys(s client.Snapshot, e *store.Event) []string {
+	keys := []string{e.Object.GetName()}
+	isReady := e.Type != store.Deleted && ready(e.Object.(*corev1.Node))
+	wasReady := e.Old != nil && ready(e.Old.(*corev1.Node)) || e.Type == store.Deleted && ready(e.Object.(*corev1.Node))
+	if isReady == wasReady {
+		return keys
+	}
+	for node := range client.List[*corev1.Node](s, "") {
+		if !ready(node) && node.Name != keys[0] {
+			keys = append(keys, node.Name)
+		}
+	}
+	return keys
+}
+
+func ready(node *corev1.Node) bool {
+	return statusOf(node.Status.Conditions, corev1.NodeReady) == corev1.ConditionTrue
+}
+
+// othersReady tells whether any other node is ready. When none is, the trouble is more likely this server's than theirs.
+func othersReady(s client.Snapshot, node *corev1.Node) bool {
+	for other := range client.List[*corev1.Node](s, "") {
+		if other.Name != node.Name && ready(other) {
+			return true
+		}
+	}
+	return false
 }
 
 // heartbeat is the newest sign of life of a node: which lease it was, and when this server saw it.
@@ -68,7 +98,7 @@ func (l *loop) reconcile(ctx context.Context, c *client.Client, key string) (con
 	}
 	lease, _ := client.Get[*coordinationv1.Lease](snap, corev1.NamespaceNodeLease, key)
 	age := l.age(node, lease)
-	plan := decide(node, age, metav1.NewTime(l.now()))
+	plan := decide(node, age, othersReady(snap, node), metav1.NewTime(l.now()))
 	err := apply(ctx, c, snap, node, plan, metav1.NewTime(l.now()))
 	if err != nil {
 		return controller.Result{}, fmt.Errorf("node %s: %w", key, err)
@@ -111,6 +141,14 @@ func condition(node *corev1.Node, kind corev1.NodeConditionType) *corev1.NodeCon
 
 func apply(ctx context.Context, c *client.Client, snap client.Snapshot, node *corev1.Node, p plan, now metav1.Time) error {
 	var errs []error
+	if p.podsNotReady { // first: when it fails, the node's own state still says that it is to be done
+		for pod := range client.ByIndex[*corev1.Pod](snap, nodeIndex, node.Name) {
+			errs = append(errs, markNotReady(ctx, c, pod, now))
+		}
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
+	}
 	if p.conditions != nil {
 		_, err := c.Mutate(ctx, node, "status", func(obj api.Object) error {
 			obj.(*corev1.Node).Status.Conditions = p.conditions
@@ -125,11 +163,6 @@ func apply(ctx context.Context, c *client.Client, snap client.Snapshot, node *co
 			return nil
 		})
 		errs = append(errs, controller.IgnoreGone(err))
-	}
-	if p.podsNotReady {
-		for pod := range client.ByIndex[*corev1.Pod](snap, nodeIndex, node.Name) {
-			errs = append(errs, markNotReady(ctx, c, pod, now))
-		}
 	}
 	return errors.Join(errs...)
 }
@@ -147,13 +180,12 @@ func markNotReady(ctx context.Context, c *client.Client, pod *corev1.Pod, now me
 	if r := ready(pod); r == nil || r.Status != corev1.ConditionTrue {
 		return nil
 	}
-	_, err := c.Mutate(ctx, pod, "status", func(obj api.Object) error {
-		if r := ready(obj.(*corev1.Pod)); r != nil && r.Status == corev1.ConditionTrue {
+	_, err := c.Mutate(ctx, pod, "status", controller.Only(pod, func(next *corev1.Pod) {
+		if r := ready(next); r != nil && r.Status == corev1.ConditionTrue {
 			r.Status, r.LastTransitionTime = corev1.ConditionFalse, now
 			r.Reason, r.Message = "NodeNotReady", "Node is not ready"
 		}
-		return nil
-	})
+	}))
 	return controller.IgnoreGone(err)
 }
 

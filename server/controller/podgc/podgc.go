@@ -1,5 +1,6 @@
 // Package podgc removes pods that no kubelet will ever remove: bound to a node that does not exist, being deleted without
-// ever having been bound, or finished long ago when there are too many of these.
+// ever having been bound, being deleted on a node that is declared out of service, or finished long ago when there are too many
+// of these.
 package podgc
 
 import (
@@ -13,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/client"
 	"codeberg.org/skiff/skiff/server/controller"
 	"codeberg.org/skiff/skiff/server/store"
@@ -35,10 +35,11 @@ func New(now func() time.Time) controller.Controller {
 		Name: "pod-garbage-collector",
 		Inputs: []controller.Input{
 			{Kind: &corev1.Node{}, Keys: func(_ client.Snapshot, e *store.Event) []string {
-				if e.Type == store.Modified {
+				node := e.Object.(*corev1.Node)
+				if e.Type == store.Modified && !outOfService(node) {
 					return nil
 				}
-				return []string{e.Object.GetName()}
+				return []string{node.Name}
 			}},
 			{Kind: &corev1.Pod{}, Keys: podKeys},
 		},
@@ -55,8 +56,10 @@ func podKeys(s client.Snapshot, e *store.Event) []string {
 	if pod.Spec.NodeName == "" && pod.DeletionTimestamp != nil {
 		keys = append(keys, pod.Namespace+"/"+pod.Name)
 	}
-	if pod.Spec.NodeName != "" && (e.Old == nil || e.Old.(*corev1.Pod).Spec.NodeName == "") {
-		if _, ok := client.Get[*corev1.Node](s, "", pod.Spec.NodeName); !ok {
+	if pod.Spec.NodeName != "" {
+		node, ok := client.Get[*corev1.Node](s, "", pod.Spec.NodeName)
+		bound := e.Old == nil || e.Old.(*corev1.Pod).Spec.NodeName == ""
+		if !ok && bound || ok && pod.DeletionTimestamp != nil && outOfService(node) {
 			keys = append(keys, pod.Spec.NodeName)
 		}
 	}
@@ -64,6 +67,16 @@ func podKeys(s client.Snapshot, e *store.Event) []string {
 		keys = append(keys, terminatedKey)
 	}
 	return keys
+}
+
+// outOfService tells whether somebody has said, by a taint, that a node which is not ready will not come back with its pods.
+func outOfService(node *corev1.Node) bool {
+	for _, c := range node.Status.Conditions {
+		if c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue {
+			return false
+		}
+	}
+	return slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeOutOfService })
 }
 
 func finished(pod *corev1.Pod) bool {
@@ -84,9 +97,14 @@ func (l *loop) reconcile(ctx context.Context, c *client.Client, key string) (con
 	case strings.Contains(key, "/"):
 		return controller.Result{}, l.unscheduled(ctx, c, snap, key)
 	}
-	if _, ok := client.Get[*corev1.Node](snap, "", key); ok {
+	if node, ok := client.Get[*corev1.Node](snap, "", key); ok {
 		delete(l.missing, key)
-		return controller.Result{}, nil
+		if !outOfService(node) {
+			return controller.Result{}, nil
+		}
+		pods := slices.Collect(client.ByIndex[*corev1.Pod](snap, nodeIndex, key))
+		pods = slices.DeleteFunc(pods, func(p *corev1.Pod) bool { return p.DeletionTimestamp == nil })
+		return controller.Result{}, remove(ctx, c, pods, "PodGC: node is out of service", metav1.NewTime(l.now()))
 	}
 	since, known := l.missing[key]
 	if !known {
@@ -127,7 +145,8 @@ func remove(ctx context.Context, c *client.Client, pods []*corev1.Pod, because s
 	var errs []error
 	for _, pod := range pods {
 		if because != "" && !finished(pod) {
-			if _, err := c.Mutate(ctx, pod, "status", func(obj api.Object) error { return markLost(obj.(*corev1.Pod), because, now) }); err != nil {
+			lost := controller.Only(pod, func(next *corev1.Pod) { markLost(next, because, now) })
+			if _, err := c.Mutate(ctx, pod, "status", lost); controller.IgnoreGone(err) != nil {
 				errs = append(errs, fmt.Errorf("mark pod %s/%s: %w", pod.Namespace, pod.Name, err))
 				continue
 			}
@@ -139,15 +158,14 @@ func remove(ctx context.Context, c *client.Client, pods []*corev1.Pod, because s
 	return errors.Join(errs...)
 }
 
-func markLost(pod *corev1.Pod, because string, now metav1.Time) error {
+func markLost(pod *corev1.Pod, because string, now metav1.Time) {
 	pod.Status.Phase = corev1.PodFailed
 	condition := corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "DeletionByPodGC", Message: because, LastTransitionTime: now}
 	for i := range pod.Status.Conditions {
 		if pod.Status.Conditions[i].Type == condition.Type {
 			pod.Status.Conditions[i] = condition
-			return nil
+			return
 		}
 	}
 	pod.Status.Conditions = append(pod.Status.Conditions, condition)
-	return nil
 }

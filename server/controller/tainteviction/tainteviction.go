@@ -5,12 +5,12 @@ package tainteviction
 import (
 	"context"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/client"
 	"codeberg.org/skiff/skiff/server/controller"
 	"codeberg.org/skiff/skiff/server/store"
@@ -20,7 +20,7 @@ const nodeIndex = "spec.nodeName"
 
 // New returns the controller; its keys are pods, "namespace/name".
 func New(now func() time.Time) controller.Controller {
-	l := &loop{now: now}
+	l := &loop{now: now, seen: map[string]time.Time{}}
 	return controller.Controller{
 		Name: "taint-eviction-controller", ServiceAccount: "node-controller",
 		Workers: 4,
@@ -64,20 +64,44 @@ func noExecute(node *corev1.Node) (taints []corev1.Taint) {
 	return taints
 }
 
-type loop struct{ now func() time.Time }
+type loop struct {
+	now func() time.Time
+
+	mu sync.Mutex
+	// seen is when a pod's key was first found under taints that do not say when they were added.
+	seen map[string]time.Time
+}
+
+// firstSeen is when this loop first saw the pod under its node's taints; forget begins anew.
+func (l *loop) firstSeen(key string) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.seen[key]; !ok {
+		l.seen[key] = l.now()
+	}
+	return l.seen[key]
+}
+
+func (l *loop) forget(key string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.seen, key)
+}
 
 func (l *loop) reconcile(ctx context.Context, c *client.Client, key string) (controller.Result, error) {
 	namespace, name, _ := strings.Cut(key, "/")
 	snap := c.Snapshot()
 	pod, ok := client.Get[*corev1.Pod](snap, namespace, name)
 	if !ok || pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+		l.forget(key)
 		return controller.Result{}, nil
 	}
 	node, ok := client.Get[*corev1.Node](snap, "", pod.Spec.NodeName)
-	if !ok {
+	if !ok || len(noExecute(node)) == 0 {
+		l.forget(key)
 		return controller.Result{}, nil
 	}
-	evict, after := decide(noExecute(node), pod.Spec.Tolerations, l.now())
+	evict, after := decide(timed(noExecute(node), boundAt(pod), l.firstSeen(key)), pod.Spec.Tolerations, l.now())
 	switch {
 	case !evict:
 		return controller.Result{}, nil
@@ -85,6 +109,32 @@ func (l *loop) reconcile(ctx context.Context, c *client.Client, key string) (con
 		return controller.Result{After: after}, nil
 	}
 	return controller.Result{}, l.evict(ctx, c, pod)
+}
+
+// boundAt is when the pod came to its node.
+func boundAt(pod *corev1.Pod) time.Time {
+	at := pod.CreationTimestamp.Time
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue && c.LastTransitionTime.After(at) {
+			at = c.LastTransitionTime.Time
+		}
+	}
+	return at
+}
+
+// timed says for each taint since when it has been hurting the pod: not before the pod came; and seen, for a taint without a time.
+func timed(taints []corev1.Taint, bound, seen time.Time) []corev1.Taint {
+	for i := range taints {
+		since := seen
+		if t := taints[i].TimeAdded; t != nil {
+			since = t.Time
+		}
+		if since.Before(bound) {
+			since = bound
+		}
+		taints[i].TimeAdded = &metav1.Time{Time: since}
+	}
+	return taints
 }
 
 // decide tells whether a pod has to go, and after how long (0: now). A taint without a time counts from now.
@@ -140,21 +190,20 @@ func matches(t corev1.Toleration, taint corev1.Taint) bool {
 }
 
 func (l *loop) evict(ctx context.Context, c *client.Client, pod *corev1.Pod) error {
-	_, err := c.Mutate(ctx, pod, "status", func(obj api.Object) error {
-		next := obj.(*corev1.Pod)
+	_, err := c.Mutate(ctx, pod, "status", controller.Only(pod, func(next *corev1.Pod) {
 		want := corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "DeletionByTaintManager",
 			Message: "Taint manager: deleting due to NoExecute taint", LastTransitionTime: metav1.NewTime(l.now())}
 		for i := range next.Status.Conditions {
 			if next.Status.Conditions[i].Type == want.Type {
 				next.Status.Conditions[i] = want
-				return nil
+				return
 			}
 		}
 		next.Status.Conditions = append(next.Status.Conditions, want)
-		return nil
-	})
+	}))
 	if err != nil {
 		return controller.IgnoreGone(err)
 	}
+	c.Event(pod, corev1.EventTypeNormal, "TaintManagerEviction", "Marking for deletion Pod %s/%s", pod.Namespace, pod.Name)
 	return c.DeleteNow(ctx, pod)
 }

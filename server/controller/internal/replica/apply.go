@@ -23,17 +23,14 @@ func Apply(ctx context.Context, c *client.Client, set Set, p Plan) (reason strin
 	if err := errors.Join(adopt(ctx, c, set, p.Adopt), release(ctx, c, set, p.Release)); err != nil {
 		return "", err
 	}
-	if err := slowStart(min(p.Create, burst), func() error { return create(ctx, c, set) }); err != nil {
+	if err := SlowStart(min(p.Create, burst), func(int) error { return create(ctx, c, set) }); err != nil {
 		return "FailedCreate", err
 	}
 	doomed := p.Delete[:min(len(p.Delete), burst)]
-	if err := parallel(len(doomed), func(i int) error { return remove(ctx, c, set, doomed[i]) }); err != nil {
+	if err := Parallel(len(doomed), func(i int) error { return remove(ctx, c, set, doomed[i]) }); err != nil {
 		return "FailedDelete", err
 	}
-	if p.Create > burst || len(p.Delete) > burst {
-		return "", fmt.Errorf("%d more pods to go", max(p.Create, len(p.Delete))-burst)
-	}
-	return "", nil
+	return "", nil // what is beyond the burst follows when the events of these pods bring us back
 }
 
 // PodOf makes a pod of a template for its controller.
@@ -72,6 +69,9 @@ func remove(ctx context.Context, c *client.Client, set Set, pod *corev1.Pod) err
 }
 
 func adopt(ctx context.Context, c *client.Client, set Set, pods []*corev1.Pod) error {
+	if len(pods) > 0 && !Adopts(c, set.Object) {
+		return nil
+	}
 	ref := metav1.NewControllerRef(set.Object, set.GVK)
 	return each(pods, func(pod *corev1.Pod) error {
 		_, err := c.Mutate(ctx, pod, "", func(obj api.Object) error {
@@ -82,6 +82,13 @@ func adopt(ctx context.Context, c *client.Client, set Set, pods []*corev1.Pod) e
 		})
 		return err
 	})
+}
+
+// Adopts tells whether owner, as it is in the newest snapshot, may still take dependents: adopted by one that is on its way out they
+// would be deleted with it.
+func Adopts(c *client.Client, owner api.Object) bool {
+	now := c.Snapshot().Snapshot.Get(c.KindOf(owner), owner.GetNamespace(), owner.GetName())
+	return now != nil && now.GetUID() == owner.GetUID() && now.GetDeletionTimestamp() == nil
 }
 
 func release(ctx context.Context, c *client.Client, set Set, pods []*corev1.Pod) error {
@@ -110,21 +117,21 @@ func each(pods []*corev1.Pod, do func(*corev1.Pod) error) error {
 	return errors.Join(errs...)
 }
 
-// slowStart calls do n times, in batches of 1, 2, 4 …, and stops after the batch in which one fails: a quota that is used up
-// costs one refused request and not a thousand.
-func slowStart(n int, do func() error) error {
-	for batch := 1; n > 0; batch *= 2 {
-		size := min(batch, n)
-		if err := parallel(size, func(int) error { return do() }); err != nil {
+// SlowStart runs do(0) … do(n-1), in batches of 1, 2, 4 …, and stops after the batch in which one fails: a quota that is used
+// up costs one refused request and not a thousand.
+func SlowStart(n int, do func(i int) error) error {
+	for done, batch := 0, 1; done < n; batch *= 2 {
+		size := min(batch, n-done)
+		if err := Parallel(size, func(i int) error { return do(done + i) }); err != nil {
 			return err
 		}
-		n -= size
+		done += size
 	}
 	return nil
 }
 
-// parallel runs do(0) … do(n-1), at most 16 at a time, and returns the first error.
-func parallel(n int, do func(i int) error) error {
+// Parallel runs do(0) … do(n-1), at most 16 at a time, and returns the first error.
+func Parallel(n int, do func(i int) error) error {
 	errs := make([]error, n)
 	slots := make(chan struct{}, 16)
 	var wg sync.WaitGroup

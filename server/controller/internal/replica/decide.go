@@ -2,14 +2,36 @@ package replica
 
 import (
 	"cmp"
+	"fmt"
+	"math/bits"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 )
+
+func (p Plan) String() string {
+	var b strings.Builder
+	show := func(verb string, pods []*corev1.Pod) {
+		for _, pod := range pods {
+			fmt.Fprintf(&b, "%s %s\n", verb, pod.Name)
+		}
+	}
+	show("adopt", p.Adopt)
+	show("release", p.Release)
+	if p.Create > 0 {
+		fmt.Fprintf(&b, "create %d\n", p.Create)
+	}
+	show("delete", p.Delete)
+	if p.After > 0 {
+		fmt.Fprintf(&b, "again after %s\n", p.After)
+	}
+	return b.String()
+}
 
 // Decide says what to do. pods are all pods that the set controls and all pods without a controller in its namespace; related
 // counts, for each node, the active pods of sibling sets of the same owner (a Deployment's), to thin out doubled-up nodes first.
@@ -66,9 +88,9 @@ func rank(pods []*corev1.Pod, related map[string]int, now time.Time) {
 			compareBool(readyA, readyB),
 			cmp.Compare(deletionCost(a), deletionCost(b)),
 			cmp.Compare(related[b.Spec.NodeName], related[a.Spec.NodeName]),
-			compareAge(sinceA, sinceB, now),
+			compareReadiness(a, b, sinceA, sinceB, readyA && readyB, now),
 			cmp.Compare(restarts(b), restarts(a)),
-			compareAge(a.CreationTimestamp.Time, b.CreationTimestamp.Time, now),
+			compareAge(a, b, a.CreationTimestamp.Time, b.CreationTimestamp.Time, now),
 		)
 	})
 }
@@ -83,15 +105,33 @@ func compareBool(a, b bool) int {
 	return 1
 }
 
-// compareAge puts the younger first; no time at all counts as youngest.
-func compareAge(a, b, now time.Time) int {
-	if a.IsZero() {
-		a = now
+// compareReadiness puts the pod first that became ready later, if both are ready.
+func compareReadiness(a, b *corev1.Pod, sinceA, sinceB time.Time, both bool, now time.Time) int {
+	if !both {
+		return 0
 	}
-	if b.IsZero() {
-		b = now
+	return compareAge(a, b, sinceA, sinceB, now)
+}
+
+// compareAge puts the younger first; no time at all counts as youngest. Ages of about the same power of two are the same, and
+// then the uid decides, so that pods which started together do not always go in the order in which they came (KEP-2185).
+func compareAge(a, b *corev1.Pod, timeA, timeB, now time.Time) int {
+	switch {
+	case timeA.Equal(timeB):
+		return 0
+	case timeA.IsZero():
+		return -1
+	case timeB.IsZero():
+		return 1
 	}
-	return b.Compare(a)
+	return cmp.Or(cmp.Compare(magnitude(now.Sub(timeA)), magnitude(now.Sub(timeB))), cmp.Compare(a.UID, b.UID))
+}
+
+func magnitude(age time.Duration) int {
+	if age <= 0 {
+		return -1
+	}
+	return bits.Len64(uint64(age))
 }
 
 func deletionCost(pod *corev1.Pod) int32 {

@@ -60,9 +60,15 @@ func ReadySince(pod *corev1.Pod) (since time.Time, ok bool) {
 }
 
 // AvailableIn returns how long until a pod has been ready for minReady seconds: 0 if it is available, -1 if it is not ready.
+// Without minReady the times do not matter: the clock of the pod's node may be ahead of ours.
 func AvailableIn(pod *corev1.Pod, minReady int32, now time.Time) time.Duration {
 	since, ready := ReadySince(pod)
-	if !ready {
+	switch {
+	case !ready:
+		return -1
+	case minReady == 0:
+		return 0
+	case since.IsZero():
 		return -1
 	}
 	return max(0, since.Add(time.Duration(minReady)*time.Second).Sub(now))
