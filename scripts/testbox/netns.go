@@ -1,0 +1,52 @@
+package testbox
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// NetNS is the file of the node's network namespace.
+func (n *Node) NetNS() string { return "/run/netns/" + n.netns() }
+
+// Dial connects from within the node's network namespace. address must hold an IP address, no name.
+func (n *Node) Dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	nsErr := n.Inside(func() { conn, err = (&net.Dialer{}).DialContext(ctx, network, address) })
+	if nsErr != nil {
+		return nil, nsErr
+	}
+	return conn, err
+}
+
+// Inside runs f on a thread in the node's network namespace. Sockets that f makes stay there; goroutines that it starts do not.
+func (n *Node) Inside(f func()) error {
+	runtime.LockOSThread()
+	home, err := os.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
+	if err != nil {
+		runtime.UnlockOSThread()
+		return err
+	}
+	defer home.Close()
+	there, err := os.Open(n.NetNS())
+	if err != nil {
+		runtime.UnlockOSThread()
+		return err
+	}
+	defer there.Close()
+	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("enter the network namespace of node %s: %w", n.Name, err)
+	}
+	defer func() {
+		// A thread that cannot go home stays locked, and ends with its goroutine.
+		if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+	}()
+	f()
+	return nil
+}
