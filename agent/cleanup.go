@@ -7,10 +7,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 
-	"golang.org/x/sys/unix"
-
+	"codeberg.org/skiff/skiff/agent/dns"
+	"codeberg.org/skiff/skiff/agent/kubelet/volume"
 	"codeberg.org/skiff/skiff/agent/podnet"
 	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/netproxy"
@@ -25,7 +24,7 @@ func CleanUp(ctx context.Context, cfg Config) error {
 	if _, err := cfg.validate(); err != nil {
 		return err
 	}
-	return errors.Join(removeSandboxes(ctx, cfg), removeNetwork(ctx, cfg), unmountBelow(cfg.Paths))
+	return errors.Join(removeSandboxes(ctx, cfg), removeNetwork(ctx, cfg), unmount(cfg.Paths))
 }
 
 func removeSandboxes(ctx context.Context, cfg Config) error {
@@ -59,34 +58,20 @@ func removeNetwork(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	proxy, err := netproxy.New(netproxy.Config{NodeName: cfg.NodeName, ClusterCIDRs: []netip.Prefix{standaloneCIDR}, Log: cfg.Log})
-	if err != nil {
-		return err
-	}
-	return errors.Join(proxy.CleanUp(ctx), network.CleanUp(ctx))
+	return errors.Join(netproxy.CleanUp(ctx), network.CleanUp(ctx), dns.CleanUp())
 }
 
-// unmountBelow detaches what is still mounted below the node's directories, the deepest first.
-func unmountBelow(p wellknown.Paths) error {
-	data, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return err
-	}
-	var errs []error
-	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
-	for i := len(lines) - 1; i >= 0; i-- {
-		fields := strings.Fields(lines[i])
-		if len(fields) < 5 {
-			continue
+// unmount takes away what is mounted inside the node's directories; a directory that the administrator mounted stays.
+func unmount(p wellknown.Paths) error {
+	var inside []string
+	for _, dir := range []string{p.Snapshots(), p.Containers(), p.Pods(), p.Run} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
 		}
-		point := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(fields[4])
-		for _, dir := range []string{filepath.Join(p.Data, "agent"), p.Run} {
-			if strings.HasPrefix(point, dir+"/") {
-				if err := unix.Unmount(point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
-					errs = append(errs, fmt.Errorf("unmount %s: %w", point, err))
-				}
-			}
+		for _, e := range entries {
+			inside = append(inside, filepath.Join(dir, e.Name()))
 		}
 	}
-	return errors.Join(errs...)
+	return volume.UnmountAll(inside...)
 }

@@ -295,6 +295,18 @@ func (p *Proxy) CleanUp(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// CleanUp removes what any proxy ever put into the kernel's tables, of both families. It needs no saved state.
+func CleanUp(ctx context.Context) error {
+	var errs []error
+	for _, family := range families {
+		err := iptables.NewWriter(iptables.Host{Family: family}, chainPrefix).CleanUp(ctx)
+		if !errors.Is(err, iptables.ErrMissing) { // no tables, no rules in them
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // allowLocalnet lets a connection to 127.0.0.1 leave for a pod.
 func allowLocalnet(list []*familyRules) error {
 	for _, f := range list {

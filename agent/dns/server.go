@@ -218,8 +218,35 @@ func loopbackAddress(addr netip.Addr) *netlink.Addr {
 	a := &netlink.Addr{IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(bits, bits)}, Scope: unix.RT_SCOPE_HOST}
 	if addr.Is6() {
 		a.Flags = unix.IFA_F_NODAD
+	} else {
+		a.Label = addressLabel
 	}
 	return a
+}
+
+// addressLabel marks our IPv4 addresses on lo, so that they are found again without any saved state.
+const addressLabel = "lo:skiff"
+
+// CleanUp takes every address off lo that a server of ours ever put there.
+func CleanUp() error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("look up lo: %w", err)
+	}
+	addrs, err := netlink.AddrList(lo, netlink.FAMILY_V4)
+	if err != nil {
+		return fmt.Errorf("list the addresses of lo: %w", err)
+	}
+	var errs []error
+	for _, a := range addrs {
+		if a.Label != addressLabel {
+			continue
+		}
+		if err := netlink.AddrDel(lo, &a); err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+			errs = append(errs, fmt.Errorf("take address %s off lo: %w", a.IP, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // CleanUp takes the addresses away again.

@@ -44,7 +44,7 @@ type Config struct {
 	PublishVTEP func(ctx context.Context, value string) error
 	// OnReady is called after each Setup, on a goroutine of its own; it must return at once.
 	OnReady func()
-	Log         *slog.Logger
+	Log     *slog.Logger
 }
 
 // ErrNotReady is what Attach returns before Setup has been given the node's pod CIDRs.
@@ -164,10 +164,10 @@ func (n *Network) CleanUp(ctx context.Context) error {
 	var errs []error
 	errs = append(errs, n.removeBridge(), removeLink(n.cfg.VXLAN))
 	for _, family := range []iptables.Family{iptables.IPv4, iptables.IPv6} {
-		if family == iptables.IPv6 && !hasFamily(n.cfg.ClusterCIDRs, family) && n.writers[family] == nil {
-			continue
+		err := n.writer(family).CleanUp(ctx)
+		if !errors.Is(err, iptables.ErrMissing) { // no tables, no rules in them
+			errs = append(errs, err)
 		}
-		errs = append(errs, n.writer(family).CleanUp(ctx))
 	}
 	n.mu.Lock()
 	n.cidrs = nil

@@ -34,8 +34,8 @@ type Host struct {
 	variant string
 }
 
-// errMissing tells a person what to install.
-var errMissing = errors.New("no usable iptables on this machine: install the iptables package (the nft or the legacy backend, with kernel support for nat)")
+// ErrMissing is the error when no backend works; it tells a person what to install.
+var ErrMissing = errors.New("no usable iptables on this machine: install the iptables package (the nft or the legacy backend, with kernel support for nat)")
 
 // find picks the first backend that can read the nat table. The host's default comes first, so that skiff's rules lie
 // where the administrator's are.
@@ -53,7 +53,7 @@ func (h *Host) find(ctx context.Context) error {
 		}
 		tried = append(tried, err.Error())
 	}
-	return fmt.Errorf("%w (%s)", errMissing, strings.Join(tried, "; "))
+	return fmt.Errorf("%w (%s)", ErrMissing, strings.Join(tried, "; "))
 }
 
 func (h *Host) save(ctx context.Context) ([]byte, error) {
