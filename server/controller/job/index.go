@@ -25,22 +25,6 @@ func indexOf(pod *corev1.Pod) (int, bool) {
 	return i, err == nil && i >= 0
 }
 
-// freeIndexes returns up to n indexes that are neither done nor being worked on.
-func freeIndexes(job *batchv1.Job, s *batchv1.JobStatus, active []*corev1.Pod, n int) (free []int) {
-	taken := parseIndexes(s.CompletedIndexes)
-	for _, pod := range active {
-		if i, ok := indexOf(pod); ok {
-			taken[i] = true
-		}
-	}
-	for i := 0; i < int(deref(job.Spec.Completions)) && len(free) < n; i++ {
-		if !taken[i] {
-			free = append(free, i)
-		}
-	}
-	return free
-}
-
 // podOf makes a pod; index is -1 for a Job without indexes.
 func podOf(job *batchv1.Job, index int) *corev1.Pod {
 	pod := replica.PodOf(&job.Spec.Template, job, *metav1.NewControllerRef(job, gvk))
@@ -93,6 +77,12 @@ func parseIndexes(s string) map[int]bool {
 			set[i] = true
 		}
 	}
+	return set
+}
+
+// below drops the indexes that a shrunk Job no longer has.
+func below(set map[int]bool, completions int) map[int]bool {
+	maps.DeleteFunc(set, func(i int, _ bool) bool { return i >= completions })
 	return set
 }
 

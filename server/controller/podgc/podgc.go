@@ -124,8 +124,14 @@ func (l *loop) reconcile(ctx context.Context, c *client.Client, key string) (con
 func (l *loop) unscheduled(ctx context.Context, c *client.Client, snap client.Snapshot, key string) error {
 	namespace, name, _ := strings.Cut(key, "/")
 	pod, ok := client.Get[*corev1.Pod](snap, namespace, name)
-	if !ok || pod.Spec.NodeName != "" || pod.DeletionTimestamp == nil || len(pod.Finalizers) > 0 {
+	if !ok || pod.Spec.NodeName != "" || pod.DeletionTimestamp == nil {
 		return nil
+	}
+	if !finished(pod) { // whoever holds it by a finalizer should know that it will never run
+		failed := controller.Only(pod, func(next *corev1.Pod) { next.Status.Phase = corev1.PodFailed })
+		if _, err := c.Mutate(ctx, pod, "status", failed); controller.IgnoreGone(err) != nil {
+			return fmt.Errorf("mark pod %s/%s: %w", pod.Namespace, pod.Name, err)
+		}
 	}
 	return remove(ctx, c, []*corev1.Pod{pod}, "", metav1.Time{})
 }

@@ -76,6 +76,9 @@ func Decide(set Set, pods []*corev1.Pod, related map[string]int, now time.Time) 
 	return p
 }
 
+// Rank sorts the pods that should be deleted first to the front.
+func Rank(pods []*corev1.Pod, now time.Time) { rank(pods, nil, now) }
+
 // rank sorts the pods that should be deleted first to the front, by upstream's rules.
 func rank(pods []*corev1.Pod, related map[string]int, now time.Time) {
 	phase := map[corev1.PodPhase]int{corev1.PodPending: 0, corev1.PodUnknown: 1, corev1.PodRunning: 2}
