@@ -34,7 +34,6 @@ type Runtime interface {
 	Remove(ctx context.Context, containerID string) error
 	Exec(ctx context.Context, containerID string, spec container.ExecSpec) (int, error)
 	Attach(ctx context.Context, containerID string, spec container.AttachSpec) error
-	ReopenLog(ctx context.Context, containerID string) error
 	ContainerStats(containerID string) (container.Stats, error)
 	SandboxStats(sandboxID string) (container.Stats, error)
 }

@@ -192,7 +192,6 @@ func (f *fakeRuntime) Exec(_ context.Context, id string, spec container.ExecSpec
 }
 
 func (f *fakeRuntime) Attach(context.Context, string, container.AttachSpec) error { return nil }
-func (f *fakeRuntime) ReopenLog(context.Context, string) error                    { return nil }
 func (f *fakeRuntime) ContainerStats(string) (container.Stats, error) {
 	return container.Stats{Time: time.Now(), CPUNanos: 5e9, WorkingSet: 1 << 20}, nil
 }

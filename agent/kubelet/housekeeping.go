@@ -3,7 +3,6 @@ package kubelet
 import (
 	"cmp"
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,20 +19,19 @@ import (
 	"codeberg.org/skiff/skiff/agent/kubelet/podres"
 	"codeberg.org/skiff/skiff/runtime/container"
 	"codeberg.org/skiff/skiff/runtime/image"
-	"codeberg.org/skiff/skiff/runtime/logs"
 )
 
 const (
-	// tick of what the kernel gives no event for: free memory and disk, sizes of logs.
+	// tick of what the kernel gives no event for: free memory and disk.
 	tick = 10 * time.Second
 	// settle is how long after an eviction its effect is awaited.
 	settle = 30 * time.Second
 
-	logMaxBytes = 10 << 20
+	// logMaxFiles is what the runtime, which rotates the logs, keeps of each.
 	logMaxFiles = 5
 )
 
-// housekeeping looks after memory, disk, images and logs.
+// housekeeping looks after memory, disk and images.
 func (k *Kubelet) housekeeping(ctx context.Context) error {
 	t := time.NewTicker(tick)
 	defer t.Stop()
@@ -44,7 +42,6 @@ func (k *Kubelet) housekeeping(ctx context.Context) error {
 			return nil
 		case <-t.C:
 		}
-		k.rotateLogs(ctx)
 		k.collectImages(ctx)
 		short, any := k.shortage()
 		if any && k.cfg.Now().Sub(evicted) > settle {
@@ -168,21 +165,6 @@ func (k *Kubelet) imagesInUse() map[string]bool {
 		w.mu.Unlock()
 	}
 	return used
-}
-
-// rotateLogs moves logs that have grown aside and lets the keeper open new ones.
-func (k *Kubelet) rotateLogs(ctx context.Context) {
-	for _, s := range k.cfg.Runtime.List() {
-		for _, c := range s.Containers {
-			if c.State != container.Running || c.Spec.LogPath == "" {
-				continue
-			}
-			err := logs.Rotate(c.Spec.LogPath, logMaxBytes, logMaxFiles, func() error { return k.cfg.Runtime.ReopenLog(ctx, c.Spec.ID) })
-			if err != nil && !errors.Is(err, os.ErrNotExist) {
-				k.cfg.Log.Warn("cannot rotate a log", "log", c.Spec.LogPath, "err", err)
-			}
-		}
-	}
 }
 
 // sweep removes what belongs to no pod, once all sources were heard.
