@@ -143,7 +143,7 @@ func decideDeleting(h have) (plan []step) {
 	case has(h.obj, metav1.FinalizerDeleteDependents):
 		for _, d := range h.dependents {
 			for _, ref := range d.obj.GetOwnerReferences() {
-				if ref.UID == h.obj.GetUID() && blocks(ref) {
+				if ref.UID == h.obj.GetUID() && blocks(ref) && d.obj.GetUID() != ref.UID {
 					return nil // its own turn deletes it, and its end wakes this object again
 				}
 			}

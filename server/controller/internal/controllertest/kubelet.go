@@ -62,15 +62,15 @@ func (w *World) Ready(pod *corev1.Pod, ready bool) {
 	})
 }
 
-// Finish ends a pod with an exit code.
-func (w *World) Finish(pod *corev1.Pod, code int32) {
+// Finish ends a pod with an exit code, and conditions if there are any.
+func (w *World) Finish(pod *corev1.Pod, code int32, conditions ...corev1.PodCondition) {
 	w.T.Helper()
 	Mutate(w, pod, "status", func(p *corev1.Pod) {
 		p.Status.Phase = corev1.PodSucceeded
 		if code != 0 {
 			p.Status.Phase = corev1.PodFailed
 		}
-		p.Status.Conditions = nil
+		p.Status.Conditions = conditions
 		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: p.Spec.Containers[0].Name, State: corev1.ContainerState{
 			Terminated: &corev1.ContainerStateTerminated{ExitCode: code, FinishedAt: metav1.NewTime(w.Now())}}}}
 	})
