@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/client-go/rest"
@@ -276,5 +275,3 @@ func (s *Server) Cluster() Cluster {
 
 // Handler is the API, for tests.
 func (s *Server) Handler() http.Handler { return s.apiserver.Handler() }
-
-func (s *Server) metaNow() metav1.Time { return metav1.NewTime(s.cfg.Now()) }

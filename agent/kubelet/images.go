@@ -108,7 +108,7 @@ func (k *Kubelet) ensureImage(ctx context.Context, pod *corev1.Pod, ref string, 
 		reason := "ErrImagePull"
 		if errors.Is(err, image.ErrBadReference) {
 			reason = "InvalidImageName"
-			err = fmt.Errorf("Failed to apply default image tag %q: couldn't parse image name %q: %w", ref, ref, err)
+			err = fmt.Errorf("failed to apply default image tag %q: couldn't parse image name %q: %w", ref, ref, err)
 			say(corev1.EventTypeWarning, "InspectFailed", "%v", err)
 		} else {
 			say(corev1.EventTypeWarning, "Failed", "Failed to pull image %q: %v", ref, err)

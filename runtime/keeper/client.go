@@ -47,7 +47,6 @@ type Client struct {
 	mu      sync.Mutex
 	last    uint64
 	waiting map[uint64]chan []string
-	closed  bool
 	done    chan struct{}
 }
 

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/apiserver/codec"
 	"codeberg.org/skiff/skiff/server/apiserver/negotiate"
 )
@@ -196,12 +195,4 @@ func (q *request) deleteOptions() (*metav1.DeleteOptions, error) {
 		return nil, err
 	}
 	return opts, validDelete(opts)
-}
-
-func asAPIObject(obj runtime.Object) (api.Object, error) {
-	o, ok := obj.(api.Object)
-	if !ok {
-		return nil, fmt.Errorf("%T has no metadata", obj)
-	}
-	return o, nil
 }

@@ -49,10 +49,6 @@ func (q *request) bodyGVK() schema.GroupVersionKind {
 	return q.gvk()
 }
 
-func (q *request) groupResource() schema.GroupResource {
-	return schema.GroupResource{Group: q.version.Group, Resource: q.kind.Plural}
-}
-
 // registryRequest is the request as the registry wants it.
 func (q *request) registryRequest(dryRun []string, manager string) registry.Request {
 	return registry.Request{

@@ -237,8 +237,6 @@ func (w *Watch) pump(ctx context.Context, told int64) {
 		quiet = idle.C
 	}
 	for {
-		// Read before take: all events up to it are pending by then, or were.
-		reached := w.cache.dispatched.Load()
 		batch := w.take()
 		if len(batch) == 0 {
 			select {
@@ -246,7 +244,8 @@ func (w *Watch) pump(ctx context.Context, told int64) {
 				continue
 			case <-quiet:
 				idle.Reset(w.opts.Bookmarks)
-				reached = w.cache.dispatched.Load()
+				// Read before take: all events up to it are pending by then, or were.
+				reached := w.cache.dispatched.Load()
 				if batch = w.take(); len(batch) == 0 {
 					if reached <= told {
 						continue

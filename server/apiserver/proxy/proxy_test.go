@@ -27,7 +27,7 @@ func pair(t *testing.T, backend http.Handler, change func(*Target)) *httptest.Se
 	}})
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		target := Target{Address: back.Listener.Addr().String(), Prefix: "/api/v1/x/proxy", Query: r.URL.RawQuery,
-			Path: strings.TrimPrefix(r.URL.EscapedPath(), "/api/v1/x/proxy"), Fail: func(err error) { http.Error(w, err.Error(), 503) }}
+			Path: strings.TrimPrefix(r.URL.EscapedPath(), "/api/v1/x/proxy"), Fail: func(err error) { http.Error(w, err.Error(), http.StatusServiceUnavailable) }}
 		if change != nil {
 			change(&target)
 		}

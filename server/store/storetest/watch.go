@@ -80,7 +80,7 @@ func watchIndex(t *testing.T, s *store.Store, k kinds) {
 	pod := must[api.Object](t)(s.Create(background, k.pods, Pod("a", "p", "")))
 	must[api.Object](t)(s.Create(background, k.pods, Pod("a", "other", "n2")))
 	pod = must[api.Object](t)(s.Update(background, k.pods, Pod("a", "p", "n1"), rev(pod)))
-	pod = must[api.Object](t)(s.Update(background, k.pods, Pod("a", "p", "n2"), rev(pod)))
+	must[api.Object](t)(s.Update(background, k.pods, Pod("a", "p", "n2"), rev(pod)))
 	must[api.Object](t)(s.Delete(background, k.pods, "a", "p", 0))
 	last := must[api.Object](t)(s.Create(background, k.pods, Pod("a", "q", "n1")))
 	check := func(w *store.Watch) {
@@ -155,7 +155,8 @@ func encodedOnce(t *testing.T, s *store.Store, k kinds) {
 				t.Errorf("got %q, %v", got, err)
 			}
 		}
-		if e.As(store.Deleted) != e.As(store.Deleted) || e.As(store.Deleted).Type != store.Deleted || e.As(store.Added) != e {
+		first, again := e.As(store.Deleted), e.As(store.Deleted)
+		if first != again || e.As(store.Deleted).Type != store.Deleted || e.As(store.Added) != e {
 			t.Error("As does not share")
 		}
 	}
