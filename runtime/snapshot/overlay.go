@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,6 +18,8 @@ type overlay struct {
 	dir, empty string
 	lower      []string
 	writable   bool
+	// byPage remembers that the kernel is old, which each attempt would make it write to its log. It may be nil.
+	byPage *atomic.Bool
 }
 
 // stack lists the lower directories in overlayfs's order, topmost first. overlayfs wants one with a writable layer and
@@ -39,9 +42,15 @@ func (o overlay) stack() []string {
 // mount uses the mount API that takes layers one by one (Linux 6.5); older kernels read one page of options, so there
 // the layers get short names.
 func (o overlay) mount() error {
-	err := o.mountByOne()
-	if errors.Is(err, errOldKernel) {
+	if o.byPage != nil && o.byPage.Load() {
 		return o.mountByPage()
+	}
+	err := o.mountByOne()
+	if !errors.Is(err, errOldKernel) {
+		return err
+	}
+	if err = o.mountByPage(); err == nil && o.byPage != nil {
+		o.byPage.Store(true)
 	}
 	return err
 }

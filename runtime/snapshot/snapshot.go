@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -25,6 +26,7 @@ type Store struct {
 	images Images
 	mu     sync.Mutex
 	busy   map[string]*sync.Mutex // by ID: calls for one snapshot are serialised
+	byPage atomic.Bool            // see overlay
 }
 
 var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$`)
@@ -149,7 +151,7 @@ func (s *Store) mount(id, imageID string, writable bool) (string, error) {
 	if err := s.directories(dir, img, writable); err != nil {
 		return "", err
 	}
-	o := overlay{dir: dir, empty: filepath.Join(s.dir, "empty"), lower: img.Layers, writable: writable}
+	o := overlay{dir: dir, empty: filepath.Join(s.dir, "empty"), lower: img.Layers, writable: writable, byPage: &s.byPage}
 	if err := o.mount(); err != nil {
 		return "", fmt.Errorf("mounting %d layers: %w", len(img.Layers), err)
 	}
