@@ -46,13 +46,17 @@ func (o overlay) mount() error {
 		return o.mountByPage()
 	}
 	err := o.mountByOne()
-	if !errors.Is(err, errOldKernel) {
+	if !errors.Is(err, errOldKernel) && !errors.Is(err, unix.EINVAL) {
 		return err
 	}
-	if err = o.mountByPage(); err == nil && o.byPage != nil {
+	// Before 6.5 overlayfs takes any option, and says EINVAL at the end: only trying tells old kernels from bad options.
+	if perr := o.mountByPage(); perr != nil {
+		return fmt.Errorf("%w; with the layers in one option: %w", err, perr)
+	}
+	if o.byPage != nil {
 		o.byPage.Store(true)
 	}
-	return err
+	return nil
 }
 
 var errOldKernel = errors.New("the kernel has no lowerdir+")
