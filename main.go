@@ -21,6 +21,7 @@ import (
 	"codeberg.org/skiff/skiff/agent"
 	"codeberg.org/skiff/skiff/internal/command"
 	"codeberg.org/skiff/skiff/internal/config"
+	"codeberg.org/skiff/skiff/internal/memory"
 	"codeberg.org/skiff/skiff/internal/profile"
 	"codeberg.org/skiff/skiff/internal/sdnotify"
 	"codeberg.org/skiff/skiff/internal/version"
@@ -122,6 +123,7 @@ func runServer(ctx context.Context, args []string) error {
 	g.Go(func() error { return s.Run(ctx) })
 	g.Go(func() error { return announce(ctx, s.Ready(), log) })
 	g.Go(func() error { return profile.Serve(ctx, *debug) })
+	g.Go(func() error { return memory.Trim(ctx) })
 	if !*disableAgent {
 		g.Go(func() error { return runLocalAgent(ctx, s, node) })
 	}
@@ -196,6 +198,7 @@ func runAgent(ctx context.Context, args []string) error {
 	// At once: a node runs its pods whether its server can be reached or not, so nothing at boot should wait for a server.
 	g.Go(func() error { return announce(ctx, nil, log) })
 	g.Go(func() error { return profile.Serve(ctx, *debug) })
+	g.Go(func() error { return memory.Trim(ctx) })
 	g.Go(func() error {
 		if *serverURL != "" {
 			return agent.Join(ctx, node, *serverURL, *token)
