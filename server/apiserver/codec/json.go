@@ -167,10 +167,7 @@ func marshaled(t reflect.Type) encoder {
 		if err != nil {
 			return nil, &json.MarshalerError{Type: t, Err: err}
 		}
-		if plain(data) {
-			return append(buf, data...), nil
-		}
-		if t == fieldsV1 && tight(data) && json.Valid(data) {
+		if plain(data) || t == fieldsV1 && fieldSet(data) {
 			return append(buf, data...), nil
 		}
 		var compact, escaped bytes.Buffer
@@ -195,14 +192,52 @@ func plain(data []byte) bool {
 	return string(data) == "null"
 }
 
-// tight: no white space, and nothing that needs escaping for HTML.
-func tight(data []byte) bool {
-	for _, c := range data {
-		if !safe[c] && c != '"' && c != '\\' || c == ' ' {
+// fieldSet: a set of fields as field managers write it, objects in objects with short names and nothing else, without white space or what
+// needs escaping. Such is nearly every one, and there are several in every object, so they are not given to a JSON parser.
+func fieldSet(data []byte) bool {
+	const (
+		begin = iota // at the start, or after a colon: an object
+		first        // after {: a name, or the end
+		next         // after an object: a comma, or the end of the one around it
+	)
+	state, depth := begin, 0
+	for i := 0; i < len(data); i++ {
+		c := data[i]
+		switch {
+		case state == begin && c == '{':
+			state, depth = first, depth+1
+		case state != begin && c == '}' && depth > 0:
+			state, depth = next, depth-1
+		case state == first && c == '"', state == next && c == ',' && depth > 0 && i+1 < len(data) && data[i+1] == '"':
+			if c == ',' {
+				i++
+			}
+			end := name(data, i+1)
+			if end < 0 || end+1 >= len(data) || data[end+1] != ':' {
+				return false
+			}
+			state, i = begin, end+1
+		default:
 			return false
 		}
 	}
-	return true
+	return state == next && depth == 0
+}
+
+// name returns where the string that begins at i ends; -1 when it has no end or anything unusual in it. A backslash is usual before a quote:
+// names hold the keys of list items in JSON.
+func name(data []byte, i int) int {
+	for ; i < len(data); i++ {
+		switch c := data[i]; {
+		case c == '"':
+			return i
+		case c == '\\' && i+1 < len(data) && (data[i+1] == '"' || data[i+1] == '\\'):
+			i++
+		case c == '\\' || c == ' ' || !safe[c]:
+			return -1
+		}
+	}
+	return -1
 }
 
 func pointer(t reflect.Type) encoder {
