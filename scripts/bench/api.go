@@ -90,7 +90,7 @@ func (b *bench) configMaps(ctx context.Context) error {
 
 // operations measures one verb with 1, 8 and 32 workers.
 func (b *bench) operations(verb string, prepare func(workers, n int) func(i int) error) error {
-	var cpu time.Duration
+	var cpu, client time.Duration
 	total := 0
 	for _, workers := range []int{1, 8, 32} {
 		n := 2000
@@ -98,14 +98,15 @@ func (b *bench) operations(verb string, prepare func(workers, n int) func(i int)
 			n = 500
 		}
 		do := prepare(workers, n)
-		used, began := b.cpu(), time.Now()
+		used, own, began := b.cpu(), ownCPU(), time.Now()
 		if err := each(n, workers, do); err != nil {
 			return err
 		}
 		b.record(fmt.Sprintf("api/%s%d", verb, workers), float64(n)/time.Since(began).Seconds())
-		cpu, total = cpu+b.cpu()-used, total+n
+		cpu, client, total = cpu+b.cpu()-used, client+ownCPU()-own, total+n
 	}
 	b.record("api/"+verb+"cpu", ms(cpu)/float64(total))
+	b.record("api/"+verb+"client", ms(client)/float64(total))
 	return nil
 }
 

@@ -43,6 +43,7 @@ func (b *bench) start(ctx context.Context) (time.Time, error) {
 		return began, err
 	}
 	config.QPS, config.Dial = -1, b.node.Dial
+	config.ContentType, config.AcceptContentTypes = "application/json", "application/json" // typed clients prefer protobuf otherwise
 	b.cluster = &cluster{config: config}
 	if b.client, err = kubernetes.NewForConfig(config); err != nil {
 		return began, err

@@ -11,6 +11,7 @@ type figure struct {
 	key, what, unit          string
 	upstream, required, goal float64
 	more                     bool // more is better
+	compare                  bool // the client's own cost, which says how much faster or slower this machine is than upstream's
 	value                    float64
 	measured                 bool
 	note                     string
@@ -49,14 +50,17 @@ func figures() []*figure {
 		{key: "api/create8", what: "create, 8 workers", unit: "/s", upstream: 564, goal: 1700, more: true},
 		{key: "api/create32", what: "create, 32 workers", unit: "/s", upstream: 583, goal: 1800, more: true},
 		{key: "api/createcpu", what: "create, server CPU", unit: "ms", upstream: 2.8, required: 1.4, goal: 0.6},
+		{key: "api/createclient", what: "create, client CPU (compares the machines)", unit: "ms", upstream: 0.46, compare: true},
 		{key: "api/get1", what: "get ConfigMap, JSON, 1 worker", unit: "/s", upstream: 481, goal: 1700, more: true},
 		{key: "api/get8", what: "get, 8 workers", unit: "/s", upstream: 1232, goal: 3300, more: true},
 		{key: "api/get32", what: "get, 32 workers", unit: "/s", upstream: 1353, goal: 3500, more: true},
 		{key: "api/getcpu", what: "get, server CPU", unit: "ms", upstream: 1.1, required: 0.55, goal: 0.2},
+		{key: "api/getclient", what: "get, client CPU (compares the machines)", unit: "ms", upstream: 0.37, compare: true},
 		{key: "api/patch1", what: "merge patch, JSON, 1 worker", unit: "/s", upstream: 178, goal: 700, more: true},
 		{key: "api/patch8", what: "patch, 8 workers", unit: "/s", upstream: 406, goal: 1500, more: true},
 		{key: "api/patch32", what: "patch, 32 workers", unit: "/s", upstream: 511, goal: 1600, more: true},
 		{key: "api/patchcpu", what: "patch, server CPU", unit: "ms", upstream: 3.8, goal: 0.8},
+		{key: "api/patchclient", what: "patch, client CPU (compares the machines)", unit: "ms"},
 		{key: "api/listjson", what: "list 5,000 pods, JSON", unit: "ms", upstream: 322, goal: 60},
 		{key: "api/listproto", what: "list 5,000 pods, protobuf", unit: "ms", upstream: 154, goal: 30},
 		{key: "api/listgzip", what: "list 5,000 pods, JSON gzip", unit: "ms", upstream: 163, goal: 60},
@@ -85,6 +89,8 @@ func figures() []*figure {
 func (f *figure) verdict() string {
 	better := func(limit float64) bool { return f.more == (f.value > limit) || f.value == limit }
 	switch {
+	case f.compare:
+		return fmt.Sprintf("%.1f× the speed", f.upstream/f.value)
 	case f.goal != 0 && better(f.goal):
 		return "goal"
 	case f.required != 0 && better(f.required):

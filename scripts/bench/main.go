@@ -64,6 +64,7 @@ func (b *bench) record(key string, value float64, note ...string) {
 func main() {
 	skiff := flag.String("skiff", "bin/skiff", "executable to measure")
 	image := flag.String("image", "", "archive of the image bench/pause:v1")
+	profiles := flag.String("profile", "", "directory for CPU and heap profiles of the daemon, one every 5 s; none: off")
 	flag.Usage = func() {
 		fmt.Fprintf(os.Stderr, "Usage: bench [flags] [SECTION...]\nSections:")
 		for _, s := range sections() {
@@ -75,7 +76,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	ok, err := run(ctx, *skiff, *image, flag.Args())
+	ok, err := run(ctx, *skiff, *image, *profiles, flag.Args())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 	}
@@ -85,7 +86,7 @@ func main() {
 }
 
 // run measures the named sections, or all, and prints the table. ok is false when something required was missed.
-func run(ctx context.Context, skiff, image string, names []string) (ok bool, err error) {
+func run(ctx context.Context, skiff, image, profiles string, names []string) (ok bool, err error) {
 	all := figures()
 	known := sections()
 	for _, name := range names {
@@ -99,7 +100,7 @@ func run(ctx context.Context, skiff, image string, names []string) (ok bool, err
 		}
 		fmt.Fprintf(os.Stderr, "== %s\n   %s\n", s.name, strings.ReplaceAll(strings.TrimSpace(s.method), "\n", "\n   "))
 		began := time.Now()
-		if e := measure(ctx, s, all, skiff, image); e != nil {
+		if e := measure(ctx, s, all, skiff, image, profiles); e != nil {
 			err = errors.Join(err, fmt.Errorf("%s: %w", s.name, e))
 			fmt.Fprintln(os.Stderr, "   failed:", e)
 		}
@@ -113,7 +114,7 @@ func run(ctx context.Context, skiff, image string, names []string) (ok bool, err
 }
 
 // measure runs one section on a fresh machine.
-func measure(ctx context.Context, s section, all []*figure, skiff, image string) (err error) {
+func measure(ctx context.Context, s section, all []*figure, skiff, image, profiles string) (err error) {
 	dir, err := os.MkdirTemp("", "skiff-bench-bin-")
 	if err != nil {
 		return err
@@ -132,6 +133,10 @@ func measure(ctx context.Context, s section, all []*figure, skiff, image string)
 	}
 	if err := b.node.Import(image); err != nil {
 		return err
+	}
+	if profiles != "" {
+		b.flags = append(b.flags, "--debug-socket", b.debugSocket())
+		defer b.profile(ctx, profiles, s.name)()
 	}
 	return s.run(ctx, b)
 }

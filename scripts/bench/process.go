@@ -90,6 +90,15 @@ func cpuOf(pid int) time.Duration {
 	return sum
 }
 
+// ownCPU is the CPU time of the benchmark itself, which is mostly client-go.
+func ownCPU() time.Duration {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		return 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
 // field reads the number after a name at the start of a line.
 func field(file, name string) float64 {
 	data, err := os.ReadFile(file)
