@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 id=skd$(od -An -N3 -tx1 /dev/urandom | tr -d ' ')
 dir=$(mktemp -d "/tmp/$id-XXXX")
-skiff=$PWD/bin/skiff
+skiff=${SKIFF:-$PWD/bin/skiff}
 dirs=(--data-dir "$dir/lib" --run-dir "$dir/run" --config-dir "$dir/etc")
 in_node() { nsenter --net="/run/netns/$id" -- "$@"; }
 kubectl() { in_node "$skiff" kubectl --kubeconfig "$dir/etc/skiff.yaml" "$@"; }
@@ -22,7 +22,7 @@ pid='' load=''
 cleanup() {
   status=$?
   [ -z "$load" ] || kill "$load" 2>/dev/null || true
-  if [ -n "$pid" ]; then kill -INT "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; fi
+  if [ -n "$pid" ]; then kill -TERM "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; fi
   in_node "$skiff" cleanup "${dirs[@]}" --cgroup-root "$id" || true
   ip netns del "$id" 2>/dev/null || true
   ip netns del "$id-lan" 2>/dev/null || true
@@ -33,7 +33,8 @@ trap cleanup EXIT
 trap 'exit 130' INT TERM
 
 start_node() {
-  in_node "$skiff" server "${dirs[@]}" --log-dir "$dir/log" --cgroup-root "$id" --node-name demo --node-ip 192.168.78.1 >>"$dir/skiff.log" 2>&1 &
+  # Not through in_node: $! shall be skiff itself, not a subshell.
+  nsenter --net="/run/netns/$id" -- "$skiff" server "${dirs[@]}" --log-dir "$dir/log" --cgroup-root "$id" --node-name demo --node-ip 192.168.78.1 >>"$dir/skiff.log" 2>&1 &
   pid=$!
 }
 wait_for() { # wait_for SECONDS COMMAND...: until it succeeds
@@ -44,6 +45,8 @@ wait_for() { # wait_for SECONDS COMMAND...: until it succeeds
     sleep 0.05
   done
 }
+# The pods of the Deployment that are to stay: after a rollout the old ones still drain.
+live_pods() { kubectl get pods -l app=web -o 'jsonpath={range .items[*]}{.metadata.name} {.metadata.deletionTimestamp}{"\n"}{end}' | awk 'NF == 1 {print $1}'; }
 node_ready() { [ "$(kubectl get node demo -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')" = True ]; }
 
 step "Make the images (no registry needed)"
@@ -123,17 +126,17 @@ kubectl rollout history deployment/web
 ok
 
 step "Delete a pod and see it replaced"
-pod=$(kubectl get pods -l app=web -o 'jsonpath={.items[0].metadata.name}')
+pod=$(live_pods | head -n 1)
 show skiff kubectl delete pod "$pod"
 kubectl delete pod "$pod" --wait=false
-replaced() { [ "$(kubectl get deployment web -o 'jsonpath={.status.readyReplicas}')" = 10 ] && ! kubectl get pods -l app=web -o name --field-selector=status.phase=Running | grep -q "$pod"; }
+replaced() { [ "$(kubectl get deployment web -o 'jsonpath={.status.readyReplicas}')" = 10 ] && ! kubectl get pod "$pod"; }
 wait_for 60 replaced || fail "not replaced"
 ok
 
 step "kill -9 a container and see it restarted, restartCount 1"
-pod=$(kubectl get pods -l app=web --field-selector=status.phase=Running -o 'jsonpath={.items[0].metadata.name}')
+pod=$(live_pods | head -n 1)
 uid=$(kubectl get pod "$pod" -o 'jsonpath={.metadata.uid}')
-victim=$(grep -l "pod$uid" /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3 | while read -r p; do [ "$(readlink "/proc/$p/exe" 2>/dev/null)" = /web ] && echo "$p"; done | head -1)
+victim=$(grep -l "pod$uid" /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3 | while read -r p; do if [ "$(readlink "/proc/$p/exe" 2>/dev/null)" = /web ]; then echo "$p"; fi; done | head -1)
 [ -n "$victim" ] || fail "the container's process was not found"
 kill -9 "$victim"
 restarted() { [ "$(kubectl get pod "$pod" -o 'jsonpath={.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].ready}')" = "1 true" ]; }
@@ -144,6 +147,7 @@ ok
 step "kill -9 the daemon and start it again: no container restarts"
 before=$(kubectl get pods -l app=web -o 'jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount}{"\n"}{end}' | sort)
 kill -9 "$pid"; wait "$pid" 2>/dev/null || true
+! in_node curl -ksS --max-time 2 https://192.168.78.1:6443/livez >/dev/null 2>&1 || fail "the daemon still answers"
 in_node curl -fsS --max-time 2 "http://$ip/" >/dev/null || fail "the Service does not answer while the daemon is dead"
 start_node
 wait_for 60 node_ready || fail "the node did not come back"
