@@ -16,6 +16,7 @@ import (
 type cache struct {
 	log     *slog.Logger
 	history int
+	shared  shared
 	root    atomic.Pointer[Snapshot]
 	// dispatched is the revision up to which every watcher has been handed its events.
 	dispatched atomic.Int64
@@ -76,7 +77,7 @@ func (c *cache) apply(changes []change, rev int64) {
 func (c *cache) applyOne(t *table, key string, ch *change) *Event {
 	var obj api.Object
 	if !ch.deleted {
-		obj = c.decode(t.kind, ch.key, ch.value, ch.rev)
+		obj = c.hold(t.kind, ch.key, ch.value, ch.rev)
 	}
 	if obj == nil {
 		old := t.remove(key)
@@ -89,6 +90,15 @@ func (c *cache) applyOne(t *table, key string, ch *change) *Event {
 		return newEvent(Modified, t.kind, obj, old, ch.rev)
 	}
 	return newEvent(Added, t.kind, obj, nil, ch.rev)
+}
+
+// hold decodes what the cache is going to hold. Only the applier calls it.
+func (c *cache) hold(k *api.Kind, etcdKey string, value []byte, rev int64) api.Object {
+	obj := c.decode(k, etcdKey, value, rev)
+	if obj != nil {
+		c.shared.object(obj)
+	}
+	return obj
 }
 
 // decode returns nil for what cannot be decoded: such a value is not seen by anybody, but it can be deleted.

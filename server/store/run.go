@@ -115,7 +115,7 @@ func (s *Store) readTable(ctx context.Context, m *member, k *api.Kind, rev int64
 		if !ok {
 			return // another kind's, whose prefix is longer
 		}
-		if obj := s.cache.decode(k, etcdKey, kv.Value, kv.ModRevision); obj != nil {
+		if obj := s.cache.hold(k, etcdKey, kv.Value, kv.ModRevision); obj != nil {
 			t.set(key, obj)
 		}
 	})
