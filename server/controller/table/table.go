@@ -10,6 +10,7 @@ import (
 	"codeberg.org/skiff/skiff/server/controller/deployment"
 	"codeberg.org/skiff/skiff/server/controller/endpoints"
 	"codeberg.org/skiff/skiff/server/controller/endpointslice"
+	"codeberg.org/skiff/skiff/server/controller/endpointslicemirroring"
 	"codeberg.org/skiff/skiff/server/controller/garbage"
 	"codeberg.org/skiff/skiff/server/controller/job"
 	"codeberg.org/skiff/skiff/server/controller/namespace"
@@ -18,9 +19,11 @@ import (
 	"codeberg.org/skiff/skiff/server/controller/podgc"
 	"codeberg.org/skiff/skiff/server/controller/replicaset"
 	"codeberg.org/skiff/skiff/server/controller/replication"
+	"codeberg.org/skiff/skiff/server/controller/resourcequota"
 	"codeberg.org/skiff/skiff/server/controller/rootca"
 	"codeberg.org/skiff/skiff/server/controller/serviceaccount"
 	"codeberg.org/skiff/skiff/server/controller/tainteviction"
+	"codeberg.org/skiff/skiff/server/controller/ttlafterfinished"
 )
 
 // Config is what the controllers have to know beside the objects.
@@ -49,5 +52,8 @@ func Controllers(c Config) []controller.Controller {
 		job.New(c.Now),
 		endpointslice.New(),
 		endpoints.New(),
+		endpointslicemirroring.New(),
+		ttlafterfinished.New(c.Now),
+		resourcequota.New(),
 	}
 }
