@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"codeberg.org/skiff/skiff/server/controller"
+	"codeberg.org/skiff/skiff/server/controller/cronjob"
 	"codeberg.org/skiff/skiff/server/controller/deployment"
 	"codeberg.org/skiff/skiff/server/controller/endpoints"
 	"codeberg.org/skiff/skiff/server/controller/endpointslice"
@@ -50,6 +51,7 @@ func Controllers(c Config) []controller.Controller {
 		replicaset.New(c.Now),
 		replication.New(c.Now),
 		job.New(c.Now),
+		cronjob.New(c.Now),
 		endpointslice.New(),
 		endpoints.New(),
 		endpointslicemirroring.New(),
