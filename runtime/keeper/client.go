@@ -58,7 +58,13 @@ func dial(dir string) (*net.UnixConn, error) {
 	}
 	defer d.Close()
 	name := fmt.Sprintf("/proc/self/fd/%d/%s", d.Fd(), SocketName)
-	return net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: name, Net: "unixpacket"})
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: name, Net: "unixpacket"})
+		// The queue of connections can be full for a moment: unix sockets do not wait for room.
+		if !errors.Is(err, unix.EAGAIN) || time.Now().After(deadline) {
+			return conn, err
+		}
+	}
 }
 
 // Dial connects to the keeper in a sandbox's run directory and asks who it is and what it has. Nothing is read

@@ -21,10 +21,11 @@ static void become_creator(const char *id, int exe_fd, int config_fd, int result
 	char *const env[] = {"_SKIFF_CREATE=1", "GOMAXPROCS=2", "GOGC=off", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL};
 	prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); // what it makes would be nobody's
-	// Ignored signals and the mask would be inherited, down to the container.
-	struct sigaction dfl = {.sa_handler = SIG_DFL};
-	for (int i = 1; i < 32; i++)
-		sigaction(i, &dfl, NULL);
+	// Ignored signals and the mask would be inherited, down to the container. Past the C library, which keeps two signals to itself
+	// and leaves one of them ignored in what make and other callers of posix_spawn start. Zeros are SIG_DFL in every architecture.
+	long dfl[8] = {0};
+	for (int i = 1; i <= 64; i++)
+		syscall(SYS_rt_sigaction, i, dfl, NULL, 8);
 	sigset_t none;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
