@@ -7,6 +7,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"codeberg.org/skiff/skiff/agent/dns"
 	"codeberg.org/skiff/skiff/agent/kubelet/volume"
@@ -43,13 +46,31 @@ func removeSandboxes(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, s := range m.List() {
-		if err := m.RemoveSandbox(ctx, s.Spec.ID); err != nil {
-			errs = append(errs, fmt.Errorf("sandbox %s: %w", s.Spec.ID, err))
-		}
+	return errors.Join(removeAll(ctx, m), container.RemoveCgroup(cfg.CgroupRoot))
+}
+
+// removeAll removes the sandboxes side by side, while the manager listens to what their keepers tell of the end.
+func removeAll(ctx context.Context, m *container.Manager) error {
+	listen, stop := context.WithCancel(ctx)
+	var manager sync.WaitGroup
+	var listenErr error
+	manager.Go(func() { listenErr = m.Run(listen) })
+	all := m.List()
+	errs := make([]error, len(all))
+	var g errgroup.Group
+	g.SetLimit(8)
+	for i, s := range all {
+		g.Go(func() error {
+			if err := m.RemoveSandbox(ctx, s.Spec.ID); err != nil {
+				errs[i] = fmt.Errorf("sandbox %s: %w", s.Spec.ID, err)
+			}
+			return nil
+		})
 	}
-	return errors.Join(append(errs, container.RemoveCgroup(cfg.CgroupRoot))...)
+	_ = g.Wait()
+	stop()
+	manager.Wait()
+	return errors.Join(append(errs, listenErr)...)
 }
 
 func removeNetwork(ctx context.Context, cfg Config) error {
