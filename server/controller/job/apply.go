@@ -38,6 +38,14 @@ func apply(ctx context.Context, c *client.Client, job *batchv1.Job, p plan) (cha
 	if err := replica.Parallel(len(p.remove), func(i int) error { return remove(ctx, c, job, p.remove[i]) }); err != nil {
 		return changed, err
 	}
+	if err := replica.Parallel(len(p.drop), func(i int) error {
+		if err := untrack(ctx, c, p.drop[i]); err != nil {
+			return err
+		}
+		return remove(ctx, c, job, p.drop[i])
+	}); err != nil {
+		return changed, err
+	}
 	return changed, replica.SlowStart(len(p.create), func(i int) error { return create(ctx, c, job, p.create[i]) })
 }
 

@@ -20,13 +20,15 @@ type have struct {
 	adopt, release []*corev1.Pod
 }
 
-// plan is what to do, in this order: claim, status, untrack, remove, create.
+// plan is what to do, in this order: claim, status, untrack, remove, drop, create.
 type plan struct {
-	adopt, release  []*corev1.Pod
-	status          batchv1.JobStatus
-	untrack, remove []*corev1.Pod
-	create          []*corev1.Pod
-	after           time.Duration
+	adopt, release []*corev1.Pod
+	status         batchv1.JobStatus
+	untrack        []*corev1.Pod
+	remove         []*corev1.Pod // delete, and count as failed
+	drop           []*corev1.Pod // delete, and count not at all: it is no failure to be superfluous
+	create         []*corev1.Pod
+	after          time.Duration
 }
 
 func (p plan) String() string {
@@ -40,6 +42,7 @@ func (p plan) String() string {
 	show("release", p.release)
 	show("untrack", p.untrack)
 	show("delete", p.remove)
+	show("drop", p.drop)
 	for _, pod := range p.create {
 		fmt.Fprintf(&b, "create %s", pod.GenerateName)
 		if n, ok := pod.Annotations[batchv1.JobIndexFailureCountAnnotation]; ok {
@@ -182,7 +185,11 @@ func complete(job *batchv1.Job, n tally, active int) bool {
 // end stops what still runs; when all is counted and gone the final condition follows, with the reason of the first.
 func end(p *plan, active []*corev1.Pod, target, final batchv1.JobConditionType, now metav1.Time) {
 	s := &p.status
-	p.remove = append(p.remove, active...)
+	if find(s, target).Reason == batchv1.JobReasonCompletionsReached {
+		p.drop = append(p.drop, active...)
+	} else {
+		p.remove = append(p.remove, active...)
+	}
 	u := s.UncountedTerminatedPods
 	if len(active) > 0 || deref(s.Terminating) > 0 || len(u.Succeeded)+len(u.Failed)+len(p.untrack) > 0 {
 		return
@@ -199,7 +206,7 @@ func suspend(p *plan, active []*corev1.Pod, now metav1.Time) {
 		set(&p.status, batchv1.JobSuspended, corev1.ConditionTrue, "JobSuspended", "Job suspended", now)
 	}
 	p.status.StartTime = nil
-	p.remove = append(p.remove, active...)
+	p.drop = append(p.drop, active...)
 }
 
 func ready(pods []*corev1.Pod) (n int32) {

@@ -191,6 +191,27 @@ func TestADeletedPodIsReplacedAtOnceOrWhenItHasEnded(t *testing.T) {
 	}
 }
 
+func TestWhatIsSuperfluousIsNoFailure(t *testing.T) {
+	w := start(t)
+	w.Node("n")
+	j := Create(w, work(3, 5, func(s *batchv1.JobSpec) { s.BackoffLimit = ptr[int32](0) }))
+	w.Settle()
+	for _, pod := range pending(w) {
+		w.Bind(pod, "n")
+	}
+	w.Run()
+	Mutate(w, j, "", func(j *batchv1.Job) { j.Spec.Parallelism = ptr[int32](1) })
+	w.Settle()
+	Mutate(w, j, "", func(j *batchv1.Job) { j.Spec.Suspend = ptr(true) })
+	want(w, j, "Suspended JobSuspended")
+	w.Reap()
+	Mutate(w, j, "", func(j *batchv1.Job) { j.Spec.Suspend = ptr(false) })
+	if got := want(w, j); got.Status.Failed != 0 || len(pending(w)) != 1 {
+		t.Errorf("%d pods run, status %+v", len(pending(w)), got.Status)
+	}
+	w.Idle()
+}
+
 func TestPodFailurePolicy(t *testing.T) {
 	w := start(t)
 	j := Create(w, work(2, 2, func(s *batchv1.JobSpec) {

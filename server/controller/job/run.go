@@ -28,13 +28,13 @@ func run(h have, n tally, p *plan, active []*corev1.Pod, now metav1.Time) {
 		want = len(active) // the queue is empty: let the others end
 	}
 	active, surplus := distinct(job, n, active)
-	p.remove = append(p.remove, surplus...)
+	p.drop = append(p.drop, surplus...)
 	diff := max(want, 0) - len(active)
 	if diff < 0 {
 		replica.Rank(active, now.Time)
-		p.remove = append(p.remove, active[:-diff]...)
+		p.drop = append(p.drop, active[:-diff]...)
 	}
-	if len(p.remove) > 0 {
+	if len(p.drop) > 0 {
 		return
 	}
 	if replacesOnlyFailed(job) {
@@ -125,7 +125,8 @@ func free(h have, n tally, active []*corev1.Pod, count int, may func(int) bool) 
 	return list
 }
 
-// backoff delays replacements after failures: 10 s after the first since the last success, doubled with each.
+// backoff delays replacements after failures: 10 s after the first since the last success, doubled with each. It is worked out from
+// the pods that there are; pods that were dropped are no failures.
 func backoff(h have, now time.Time) time.Duration {
 	var succeeded, last time.Time
 	for _, pod := range h.pods {
@@ -136,7 +137,8 @@ func backoff(h have, now time.Time) time.Duration {
 	failures := 0
 	for _, pod := range h.pods {
 		end := endedAt(pod)
-		if !failed(h.job, pod) || !end.After(succeeded) {
+		dropped := pod.DeletionTimestamp != nil && !tracked(pod)
+		if !failed(h.job, pod) || dropped || !end.After(succeeded) {
 			continue
 		}
 		failures++
