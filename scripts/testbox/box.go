@@ -36,11 +36,15 @@ func New(skiff string) (*Box, error) {
 	if err != nil {
 		return nil, err
 	}
+	// libcontainer seals the executable behind an overlay; when one folder lies in the other it copies the whole file instead.
+	if folder := filepath.Dir(skiff); within(folder, dir) || within(dir, folder) {
+		return nil, fmt.Errorf("the executable's folder %s and the box's %s must lie apart", folder, dir)
+	}
 	b := &Box{name: name, dir: dir, skiff: skiff}
 	for _, args := range [][]string{
 		{"netns", "add", b.lan()},
 		{"-n", b.lan(), "link", "add", "br0", "type", "bridge"},
-		{"-n", b.lan(), "addr", "add", "192.168.77.254/24", "dev", "br0"},
+		{"-n", b.lan(), "addr", "add", LANAddress + "/24", "dev", "br0"},
 		{"-n", b.lan(), "link", "set", "br0", "up"},
 		{"-n", b.lan(), "link", "set", "lo", "up"},
 	} {
@@ -56,14 +60,23 @@ func (b *Box) lan() string { return b.name + "-lan" }
 // Dir is a directory that lives as long as the box.
 func (b *Box) Dir() string { return b.dir }
 
-// Close ends every node and pod and removes namespaces, mounts, cgroups and directories.
+// Nodes of the box, in the order in which they were made.
+func (b *Box) Nodes() []*Node { return b.nodes }
+
+func within(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+
+// Close ends every node and pod and removes namespaces, mounts, cgroups and directories. It is an error when something is left.
 func (b *Box) Close() error {
 	var errs []error
 	for _, n := range b.nodes {
 		errs = append(errs, n.close())
 	}
-	errs = append(errs, ip("netns", "del", b.lan()), os.RemoveAll(b.dir))
-	return errors.Join(errs...)
+	errs = append(errs, ip("netns", "del", b.lan()))
+	if left := b.settled(); len(left) > 0 {
+		// The directory stays: removing it could reach through a mount.
+		return errors.Join(append(errs, fmt.Errorf("the box left behind, with %s:\n  %s", b.dir, strings.Join(left, "\n  ")))...)
+	}
+	return errors.Join(append(errs, os.RemoveAll(b.dir))...)
 }
 
 // Node makes a machine (namespace, address, directories) without starting skiff on it.
@@ -81,7 +94,7 @@ func (b *Box) Node(name string) (*Node, error) {
 		{"-n", b.lan(), "link", "set", host, "master", "br0", "up"},
 		{"-n", ns, "addr", "add", n.IP + "/24", "dev", "eth0"},
 		{"-n", ns, "link", "set", "eth0", "up"},
-		{"-n", ns, "route", "add", "default", "via", "192.168.77.254"},
+		{"-n", ns, "route", "add", "default", "via", LANAddress},
 	} {
 		if err := ip(args...); err != nil {
 			return nil, err
@@ -173,7 +186,27 @@ func (n *Node) close() error {
 	if out, e := n.Run(time.Minute, n.box.skiff, append(append([]string{"cleanup"}, n.dirs()...), "--cgroup-root", n.CgroupRoot())...); e != nil {
 		err = errors.Join(err, fmt.Errorf("cleanup of node %s: %w: %s", n.Name, e, out))
 	}
-	return errors.Join(err, ip("netns", "del", n.netns()))
+	return errors.Join(err, n.kernel(), ip("netns", "del", n.netns()))
+}
+
+// kernel is an error when cleaning up left links or rules in the node's network namespace.
+func (n *Node) kernel() error {
+	var left []string
+	for _, look := range [][]string{{"ip", "-o", "link"}, {"ip", "-o", "addr", "show", "lo"}, {"iptables-save"}} {
+		out, err := n.Run(10*time.Second, look[0], look[1:]...)
+		if err != nil {
+			return fmt.Errorf("%s on node %s: %w: %s", look[0], n.Name, err, out)
+		}
+		for line := range strings.Lines(out) {
+			if strings.Contains(strings.ToLower(line), "skiff") {
+				left = append(left, strings.TrimSpace(line))
+			}
+		}
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("cleanup of node %s left\n  %s", n.Name, strings.Join(left, "\n  "))
+	}
+	return nil
 }
 
 // Run runs a program in the node's network namespace and returns all that it printed.
@@ -195,6 +228,24 @@ func (n *Node) RunInput(timeout time.Duration, input, program string, args ...st
 		return out.String(), fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, errOut.String())
 	}
 	return out.String(), nil
+}
+
+// Skiff runs a subcommand that takes the node's directories.
+func (n *Node) Skiff(args ...string) (string, error) {
+	out, err := n.Run(time.Minute, n.box.skiff, append(args, n.dirs()...)...)
+	if err != nil {
+		return out, fmt.Errorf("skiff %s on node %s: %w: %s", strings.Join(args, " "), n.Name, err, out)
+	}
+	return strings.TrimSpace(out), nil
+}
+
+// Join starts an agent that joins the cluster of a server.
+func (n *Node) Join(server *Node, flags ...string) error {
+	token, err := server.Skiff("token")
+	if err != nil {
+		return err
+	}
+	return n.Start("agent", append([]string{"--server", "https://" + server.IP + ":6443", "--token", token}, flags...)...)
 }
 
 // Kubectl runs `skiff kubectl` as the administrator.

@@ -23,7 +23,21 @@ func (n *Node) Dial(ctx context.Context, network, address string) (conn net.Conn
 }
 
 // Inside runs f on a thread in the node's network namespace. Sockets that f makes stay there; goroutines that it starts do not.
-func (n *Node) Inside(f func()) error {
+func (n *Node) Inside(f func()) error { return inside(n.netns(), f) }
+
+// Listen listens in the namespace that all nodes are linked to, at LANAddress: a machine outside the cluster.
+func (b *Box) Listen(network, address string) (l net.Listener, err error) {
+	nsErr := inside(b.lan(), func() { l, err = net.Listen(network, address) })
+	if nsErr != nil {
+		return nil, nsErr
+	}
+	return l, err
+}
+
+// LANAddress is the address of the machine outside the cluster.
+const LANAddress = "192.168.77.254"
+
+func inside(netns string, f func()) error {
 	runtime.LockOSThread()
 	home, err := os.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
 	if err != nil {
@@ -31,7 +45,7 @@ func (n *Node) Inside(f func()) error {
 		return err
 	}
 	defer home.Close()
-	there, err := os.Open(n.NetNS())
+	there, err := os.Open("/run/netns/" + netns)
 	if err != nil {
 		runtime.UnlockOSThread()
 		return err
@@ -39,7 +53,7 @@ func (n *Node) Inside(f func()) error {
 	defer there.Close()
 	if err := unix.Setns(int(there.Fd()), unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
-		return fmt.Errorf("enter the network namespace of node %s: %w", n.Name, err)
+		return fmt.Errorf("enter network namespace %s: %w", netns, err)
 	}
 	defer func() {
 		// A thread that cannot go home stays locked, and ends with its goroutine.

@@ -1,0 +1,255 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"codeberg.org/skiff/skiff/scripts/testbox"
+)
+
+// patience is how long anything may take on a busy machine.
+const patience = 45 * time.Second
+
+// space is a namespace of a cluster that one test has for itself.
+type space struct {
+	testing.TB
+	*cluster
+	name string
+}
+
+// newSpace makes a namespace on the shared cluster, and lets the test run beside others.
+func newSpace(t *testing.T) *space {
+	t.Helper()
+	t.Parallel()
+	return shared.space(t)
+}
+
+// own is a cluster for one test, which may break it.
+func own(t *testing.T, flags ...string) *space {
+	t.Helper()
+	c, err := newCluster("n1", flags...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, n := range c.box.Nodes() {
+				log, _ := os.ReadFile(n.LogFile())
+				t.Logf("%s:\n%s", n.Name, tail(string(log), 60))
+			}
+		}
+		if err := c.box.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c.space(t)
+}
+
+func (c *cluster) space(t testing.TB) *space {
+	t.Helper()
+	ns, err := c.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "e2e-"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &space{TB: t, cluster: c, name: ns.Name}
+	t.Cleanup(func() {
+		if t.Failed() {
+			s.tell()
+		}
+		zero := int64(0)
+		_ = c.client.CoreV1().Pods(s.name).DeleteCollection(context.Background(), metav1.DeleteOptions{GracePeriodSeconds: &zero}, metav1.ListOptions{})
+		_ = c.client.CoreV1().Namespaces().Delete(context.Background(), s.name, metav1.DeleteOptions{})
+	})
+	return s
+}
+
+// tell says what the namespace looks like after a failure.
+func (s *space) tell() {
+	for _, args := range [][]string{{"get", "pods,services,endpointslices", "-o", "wide"}, {"events"}} {
+		out, _ := s.tryKubectl(args...)
+		s.Logf("kubectl %s\n%s", strings.Join(args, " "), out)
+	}
+}
+
+func tail(text string, lines int) string {
+	all := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// tryKubectl runs kubectl in the namespace.
+func (s *space) tryKubectl(args ...string) (string, error) {
+	return s.node.Kubectl(append([]string{"-n", s.name}, args...)...)
+}
+
+// kubectl runs kubectl in the namespace; it must succeed. Blanks around the output are cut off.
+func (s *space) kubectl(args ...string) string {
+	s.Helper()
+	out, err := s.tryKubectl(args...)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return strings.TrimSpace(out)
+}
+
+// refused runs a kubectl command that must fail with all of the texts in its message.
+func (s *space) refused(args []string, texts ...string) {
+	s.Helper()
+	out, err := s.tryKubectl(args...)
+	if err == nil {
+		s.Errorf("kubectl %s succeeded: %s", strings.Join(args, " "), out)
+		return
+	}
+	s.contains("kubectl "+strings.Join(args, " "), out, texts...)
+}
+
+// input runs kubectl in the namespace with standard input.
+func (s *space) input(stdin string, args ...string) (string, error) {
+	return s.node.RunInput(2*time.Minute, stdin, executable, append([]string{"kubectl", "--kubeconfig", s.node.Kubeconfig(), "-n", s.name}, args...)...)
+}
+
+// apply applies manifests.
+func (s *space) apply(manifest string) {
+	s.Helper()
+	if _, err := s.input(manifest, "apply", "-f", "-"); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// contains checks a command's output.
+func (s *space) contains(what, have string, texts ...string) {
+	s.Helper()
+	for _, text := range texts {
+		if !strings.Contains(have, text) {
+			s.Errorf("%s: no %q in\n%s", what, text, have)
+		}
+	}
+}
+
+func (s *space) equal(what, have, want string) {
+	s.Helper()
+	if have != want {
+		s.Errorf("%s: %q, want %q", what, have, want)
+	}
+}
+
+// get reads fields by a JSON path, e.g. get("pod/a", ".status.phase").
+func (s *space) get(object, path string) string {
+	s.Helper()
+	return s.kubectl("get", object, "-o", "jsonpath={"+path+"}")
+}
+
+// eventually waits until f says nothing.
+func (s *space) eventually(what string, f func() error) {
+	s.Helper()
+	var err error
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if err = f(); err == nil {
+			return
+		}
+	}
+	s.Fatalf("%s: %v", what, err)
+}
+
+// becomes waits until a field has a value.
+func (s *space) becomes(object, path, want string) {
+	s.Helper()
+	s.eventually(object+" "+path, func() error {
+		have, err := s.tryKubectl("get", object, "-o", "jsonpath={"+path+"}")
+		if err == nil && have != want {
+			err = fmt.Errorf("%q, want %q", have, want)
+		}
+		return err
+	})
+}
+
+// pod waits until a pod is as wanted and returns it.
+func (s *space) pod(name, what string, ok func(*corev1.Pod) bool) *corev1.Pod {
+	s.Helper()
+	var pod *corev1.Pod
+	s.eventually("pod "+name+" "+what, func() (err error) {
+		if pod, err = s.client.CoreV1().Pods(s.name).Get(s.Context(), name, metav1.GetOptions{}); err != nil {
+			return err
+		}
+		if !ok(pod) {
+			return fmt.Errorf("phase %s, containers %+v", pod.Status.Phase, pod.Status.ContainerStatuses)
+		}
+		return nil
+	})
+	return pod
+}
+
+// ready waits until pods are Ready.
+func (s *space) ready(names ...string) {
+	s.Helper()
+	for _, name := range names {
+		s.pod(name, "Ready", isReady)
+	}
+}
+
+// ended waits until a pod has ended and returns it.
+func (s *space) ended(name string) *corev1.Pod {
+	s.Helper()
+	return s.pod(name, "ended", func(p *corev1.Pod) bool {
+		return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+	})
+}
+
+func isReady(p *corev1.Pod) bool {
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// sh runs a shell line in a pod.
+func (s *space) sh(pod, line string) string {
+	s.Helper()
+	return s.kubectl("exec", pod, "--", "sh", "-c", line)
+}
+
+// logs of a pod's first container.
+func (s *space) logs(pod string) string {
+	s.Helper()
+	return s.kubectl("logs", pod)
+}
+
+// shell is the manifest of a pod that runs a shell line. fields are further lines of the container.
+func shell(name, line string, fields ...string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: %s, labels: {app: %s}}
+spec:
+  terminationGracePeriodSeconds: 1
+  restartPolicy: Never
+  containers:
+  - name: main
+    image: %s
+    command: [sh, -c, %q]
+`, name, name, busybox, line)
+	for _, f := range fields {
+		b.WriteString("    " + f + "\n")
+	}
+	return b.String()
+}
+
+// sleeper is a shell line that ends at once when it is asked to.
+const sleeper = "trap 'exit 0' TERM; sleep 1000000 & wait"
+
+// curl asks a URL from the node.
+func (s *space) curl(args ...string) (string, error) { return curl(s.node, args...) }
+
+func curl(n *testbox.Node, args ...string) (string, error) {
+	return n.Run(20*time.Second, "curl", append([]string{"-sS", "-f", "--max-time", "5"}, args...)...)
+}
