@@ -3,4 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/lint.sh
-go test -tags 'netgo osusergo seccomp' -timeout 10m ./...
+tags='netgo osusergo seccomp'
+go test -tags "$tags" -p 2 -timeout 10m $(go list -tags "$tags" ./... | grep -v '/scripts/e2e$')
+# A whole cluster has the machine for itself.
+go test -tags "$tags" -timeout 10m ./scripts/e2e/

@@ -40,7 +40,7 @@ func (s *space) saysInTime(out *lockedBuffer, text string) {
 
 func TestLogs(t *testing.T) {
 	s := newSpace(t)
-	s.apply(shell("count", "i=1; while [ $i -le 20 ]; do echo line $i; i=$((i+1)); done; echo to stderr >&2; sleep 2; echo later; "+sleeper) +
+	s.apply(shell("count", "i=1; while [ $i -le 20 ]; do echo line $i; i=$((i+1)); done; echo to stderr >&2; sleep 8; echo later; "+sleeper) +
 		strings.ReplaceAll(shell("crash", "echo try; sleep 1; exit 3"), "restartPolicy: Never", "restartPolicy: Always"))
 	s.ready("count")
 	follow, _ := s.start("logs", "-f", "count")
@@ -51,7 +51,7 @@ func TestLogs(t *testing.T) {
 	s.saysInTime(follow, "later")
 	s.equal("tail 1", s.kubectl("logs", "count", "--tail=1"), "later")
 	s.equal("limit", s.kubectl("logs", "count", "--limit-bytes=6"), "line 1")
-	s.equal("since 1s", s.kubectl("logs", "count", "--since=1s"), "later")
+	s.equal("since 6s", s.kubectl("logs", "count", "--since=6s"), "later")
 	s.contains("since", s.kubectl("logs", "count", "--since=1h"), "line 1")
 	for line := range strings.Lines(s.kubectl("logs", "count", "--timestamps", "--tail=3")) {
 		if !regexp.MustCompile(`^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z `).MatchString(line) {
