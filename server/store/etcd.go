@@ -15,7 +15,6 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver"
 	"go.etcd.io/etcd/server/v3/storage/mvcc"
 	"go.etcd.io/etcd/server/v3/storage/wal"
-	"go.etcd.io/raft/v3/raftpb"
 )
 
 // root of all keys, and the end of their range.
@@ -222,16 +221,6 @@ func (m *member) awaitReady(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-}
-
-// campaign makes a lone member stand for election now. Raft refuses until the member has applied its own addition to
-// the cluster, so this is said until there is a leader.
-func (m *member) campaign(ctx context.Context) {
-	if m.server.Lead() != 0 || len(m.server.Cluster().Members()) != 1 {
-		return
-	}
-	id := uint64(m.server.MemberID())
-	_ = m.server.Process(ctx, &raftpb.Message{Type: raftpb.MsgTimeoutNow.Enum(), From: &id, To: &id})
 }
 
 func (m *member) fail(reason string) {
