@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -114,8 +113,6 @@ func field(file, name string) float64 {
 	return 0
 }
 
-var straceLine = regexp.MustCompile(`(?m)\s(\d+)\s+(?:\d+\s+)?(?:fsync|fdatasync)$`)
-
 // syncs counts fsync and fdatasync of the daemon for a while, with strace.
 func (b *bench) syncs(ctx context.Context, d time.Duration) (float64, error) {
 	cmd := exec.Command("strace", "-c", "-f", "-e", "trace=fsync,fdatasync", "-p", strconv.Itoa(b.node.PID()))
@@ -130,9 +127,12 @@ func (b *bench) syncs(ctx context.Context, d time.Duration) (float64, error) {
 	}
 	_ = cmd.Wait() // strace ends with the signal's status
 	var n float64
-	for _, m := range straceLine.FindAllStringSubmatch(out.String(), -1) {
-		v, _ := strconv.ParseFloat(m[1], 64)
-		n += v
+	for line := range strings.Lines(out.String()) {
+		// % time, seconds, µs a call, calls, perhaps errors, name
+		if f := strings.Fields(line); len(f) >= 5 && strings.HasSuffix(f[len(f)-1], "sync") {
+			calls, _ := strconv.ParseFloat(f[3], 64)
+			n += calls
+		}
 	}
 	return n * time.Minute.Seconds() / d.Seconds(), nil
 }
