@@ -51,9 +51,19 @@ func (d *decider) deadline() {
 		d.wake(at)
 		return
 	}
-	if !d.completed() {
+	if !d.completed() || d.endedAfter(at) {
 		d.plan.Verdict = &Verdict{Reason: "DeadlineExceeded", Message: "Pod was active on the node longer than the specified deadline"}
 	}
+}
+
+// endedAfter says whether a container went on past t: then it was the deadline that ended it, however politely it went.
+func (d *decider) endedAfter(t time.Time) bool {
+	for i := range d.pod.Spec.Containers {
+		if a := d.newest(d.pod.Spec.Containers[i].Name); a != nil && a.FinishedAt.After(t) {
+			return true
+		}
+	}
+	return false
 }
 
 // wake asks to look again at t.
