@@ -237,11 +237,18 @@ type fakeNetwork struct {
 	mu sync.Mutex
 	n  int
 	by map[string]netip.Addr
+	// down refuses pods; refused is how often.
+	down    error
+	refused int
 }
 
 func (f *fakeNetwork) Attach(_ context.Context, id, _ string) ([]netip.Addr, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.down != nil {
+		f.refused++
+		return nil, f.down
+	}
 	if f.by == nil {
 		f.by = map[string]netip.Addr{}
 	}

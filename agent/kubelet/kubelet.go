@@ -137,8 +137,13 @@ func (k *Kubelet) objectChanged(uid types.UID) {
 	}
 }
 
-// NodeChanged makes the node's status be computed and sent now, e.g. when the network has become ready.
-func (k *Kubelet) NodeChanged() { k.node.wakeUp() }
+// NodeChanged makes the node's status be computed and sent now, e.g. when the network has become ready, and pods try again what failed.
+func (k *Kubelet) NodeChanged() {
+	k.node.wakeUp()
+	for _, w := range k.workers() {
+		w.retry()
+	}
+}
 
 // claim returns the volume that is bound to a claim.
 func (k *Kubelet) claim(ctx context.Context, namespace, name string) (*corev1.PersistentVolume, error) {

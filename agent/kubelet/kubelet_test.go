@@ -344,6 +344,30 @@ func TestMissingThingsWait(t *testing.T) {
 	r.running("nosecret")
 }
 
+// TestNetworkComesLate: a pod that came before the network waits for the network, not for its back-off.
+func TestNetworkComesLate(t *testing.T) {
+	r := newRig(t, fakeServer())
+	network := &fakeNetwork{down: errors.New("not ready")}
+	r.cfg.Network = network
+	r.start()
+	r.create(testPod("early", nil))
+	r.eventually("two tries fail", func() (bool, any) {
+		network.mu.Lock()
+		defer network.mu.Unlock()
+		return network.refused == 2, network.refused
+	})
+	time.Sleep(50 * time.Millisecond) // the failure is noted after the try; the next one is due in 2 s
+	network.mu.Lock()
+	network.down = nil
+	network.mu.Unlock()
+	begun := time.Now()
+	r.k.NodeChanged()
+	r.running("early")
+	if took := time.Since(begun); took > 1500*time.Millisecond {
+		t.Errorf("running %s after the network came", took)
+	}
+}
+
 func TestJobCompletes(t *testing.T) {
 	r := newRig(t, fakeServer())
 	r.rt.onStart = func(c *container.Container) {

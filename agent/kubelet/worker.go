@@ -123,6 +123,14 @@ func (w *worker) refreshVolumes() {
 	w.wakeUp()
 }
 
+// retry tries failed steps again now.
+func (w *worker) retry() {
+	w.mu.Lock()
+	w.forgetFailures()
+	w.mu.Unlock()
+	w.wakeUp()
+}
+
 // forgetFailures makes failed steps be tried now, since what they failed for may have come. Pulls keep their back-off.
 func (w *worker) forgetFailures() {
 	for key, t := range w.tasks {
