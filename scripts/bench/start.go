@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/utils/ptr"
 )
 
 const startMethod = `Five times each, the median: from the start of the process, on data directories that hold nothing but the image, until a watch shows the node
@@ -121,12 +122,12 @@ func pauseSpec() corev1.PodSpec {
 	return corev1.PodSpec{Containers: []corev1.Container{{Name: "pause", Image: "bench/pause:v1", ImagePullPolicy: corev1.PullNever}}}
 }
 
-// deletePods deletes every pod and waits until they are gone.
+// deletePods deletes every pod and waits until they are gone. A process that has only just begun may not yet listen to TERM.
 func (b *bench) deletePods(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	pods := b.client.CoreV1().Pods(namespace)
-	if err := pods.DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+	if err := pods.DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](1)}, metav1.ListOptions{}); err != nil {
 		return err
 	}
 	return b.noPods(ctx)
