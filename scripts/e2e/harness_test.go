@@ -253,3 +253,17 @@ func (s *space) curl(args ...string) (string, error) { return curl(s.node, args.
 func curl(n *testbox.Node, args ...string) (string, error) {
 	return n.Run(20*time.Second, "curl", append([]string{"-sS", "-f", "--max-time", "5"}, args...)...)
 }
+
+// write creates or updates a ConfigMap with a number; false when the server did not acknowledge it.
+func (s *space) write(name string, n int) bool {
+	maps := s.client.CoreV1().ConfigMaps(s.name)
+	object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string]string{"n": fmt.Sprint(n)}}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if n == 1 {
+		_, err := maps.Create(ctx, object, metav1.CreateOptions{})
+		return err == nil
+	}
+	_, err := maps.Update(ctx, object, metav1.UpdateOptions{})
+	return err == nil
+}

@@ -126,6 +126,9 @@ func (n *Node) LogFile() string { return filepath.Join(n.dir, "skiff.log") }
 // Kubeconfig is the administrator's, as the server writes it.
 func (n *Node) Kubeconfig() string { return filepath.Join(n.dir, "etc", "skiff.yaml") }
 
+// RegistriesFile says how the node reaches registries; it may be written at any time.
+func (n *Node) RegistriesFile() string { return filepath.Join(n.dir, "etc", "registries.yaml") }
+
 func (n *Node) dirs() []string {
 	return []string{"--data-dir", filepath.Join(n.dir, "lib"), "--run-dir", filepath.Join(n.dir, "run"), "--config-dir", filepath.Join(n.dir, "etc")}
 }
@@ -177,6 +180,9 @@ func (n *Node) Stop() error {
 		return errors.Join(fmt.Errorf("node %s: did not end in 20 s", n.Name), n.Kill())
 	}
 }
+
+// ExitCode of a daemon that has ended.
+func (n *Node) ExitCode() int { return n.process.ProcessState.ExitCode() }
 
 // Exited is closed when the daemon has ended.
 func (n *Node) Exited() <-chan struct{} { return n.exited }

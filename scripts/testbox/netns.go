@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,4 +65,12 @@ func inside(netns string, f func()) error {
 	}()
 	f()
 	return nil
+}
+
+// Run runs a program outside the cluster, in the namespace that all nodes are linked to.
+func (b *Box) Run(timeout time.Duration, program string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "nsenter", append([]string{"--net=/run/netns/" + b.lan(), "--", program}, args...)...).CombinedOutput()
+	return string(out), err
 }
