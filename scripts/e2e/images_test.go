@@ -160,7 +160,7 @@ func TestPull(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.contains("image ls", out, h.host+"/app", "docker.io/example/web")
-	if out, err = s.node.Skiff("image", "pull", h.host+"/app:v1"); err != nil {
+	if _, err = s.node.Skiff("image", "pull", h.host+"/app:v1"); err != nil {
 		t.Error(err)
 	}
 	if out, err = s.node.Skiff("image", "pull", h.host+"/none:v1"); err == nil || !strings.Contains(err.Error(), "not found") {

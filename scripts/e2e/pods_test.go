@@ -55,7 +55,7 @@ func TestBackOff(t *testing.T) {
 	waiting := p.Status.ContainerStatuses[0].State.Waiting
 	s.equal("reason", waiting.Reason, "CrashLoopBackOff")
 	s.contains("message", waiting.Message, "back-off 10s restarting failed container=main pod=crash_"+s.name)
-	p = s.pod("crash", "back-off 20s", func(p *corev1.Pod) bool { return p.Status.ContainerStatuses[0].RestartCount == 2 })
+	s.pod("crash", "back-off 20s", func(p *corev1.Pod) bool { return p.Status.ContainerStatuses[0].RestartCount == 2 })
 	s.terminated(s.ended("onfailure"), 0, "Completed")
 	s.contains("events", s.kubectl("events", "--for", "pod/crash"), "BackOff", "Back-off restarting failed container")
 }
