@@ -60,7 +60,7 @@ func (b *bench) usage() usage {
 	return u
 }
 
-// daemon is the same of the daemon alone.
+// daemonAnon is the anonymous memory of the daemon alone, in MiB.
 func (b *bench) daemonAnon() float64 {
 	return field(fmt.Sprintf("/proc/%d/smaps_rollup", b.node.PID()), "Anonymous:") / 1024
 }
@@ -74,15 +74,21 @@ func (b *bench) cpu() time.Duration {
 	return sum
 }
 
+// daemonCPU is the CPU time of the daemon without the processes that it started.
+func (b *bench) daemonCPU() time.Duration { return times(b.node.PID(), 2) }
+
 // cpuOf is the CPU time of a process and of those it started and waited for.
-func cpuOf(pid int) time.Duration {
+func cpuOf(pid int) time.Duration { return times(pid, 4) }
+
+// times adds up the first n of utime, stime, cutime and cstime.
+func times(pid, n int) time.Duration {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0
 	}
 	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
 	var sum time.Duration
-	for _, f := range fields[11:15] { // utime, stime, cutime, cstime
+	for _, f := range fields[11 : 11+n] {
 		n, _ := strconv.Atoi(string(f))
 		sum += time.Duration(n) * tick
 	}
