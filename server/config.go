@@ -11,6 +11,7 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"codeberg.org/skiff/skiff/internal/wellknown"
+	"codeberg.org/skiff/skiff/server/controller/nodelifecycle"
 )
 
 // Config of a Server. Flags parse straight into it; New checks it once and never changes it afterwards.
@@ -33,6 +34,8 @@ type Config struct {
 
 	// Token and AgentToken join servers and agents; made at random when empty.
 	Token, AgentToken string
+	// NodeGrace is how long a node may be silent before it counts as lost.
+	NodeGrace time.Duration
 
 	Now func() time.Time
 	Log *slog.Logger
@@ -51,6 +54,7 @@ func (c *Config) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.NodePortRange, "service-node-port-range", wellknown.DefaultNodePortRange, "ports for NodePort Services")
 	f.StringVar(&c.Token, "token", "", "secret that joins servers and agents (default: made at random)")
 	f.StringVar(&c.AgentToken, "agent-token", "", "secret that joins agents only (default: made at random)")
+	f.DurationVar(&c.NodeGrace, "node-monitor-grace-period", nodelifecycle.DefaultGracePeriod, "how long a node may be silent before it is not Ready; nodes give a sign of life every 20 s")
 }
 
 // network is what the address flags mean.
@@ -92,6 +96,9 @@ func (c *Config) validate() (network, error) {
 	}
 	if _, err := netip.ParseAddr(c.AdvertiseAddress); err != nil {
 		return n, fmt.Errorf("--advertise-address: %w", err)
+	}
+	if c.NodeGrace < 0 {
+		return n, fmt.Errorf("--node-monitor-grace-period: %v is negative", c.NodeGrace)
 	}
 	if c.Port < 1 || c.Port > 65535 {
 		return n, fmt.Errorf("--https-listen-port: %d is no port", c.Port)

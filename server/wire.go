@@ -88,7 +88,7 @@ func (s *Server) wireLoops() (err error) {
 		}
 		ranges = append(ranges, nodeipam.Range{Cluster: p, NodeBits: bits})
 	}
-	controllers := table.Controllers(table.Config{Now: s.cfg.Now, CABundle: s.ca.PEM(), NodeRanges: ranges})
+	controllers := table.Controllers(table.Config{Now: s.cfg.Now, CABundle: s.ca.PEM(), NodeRanges: ranges, NodeGrace: s.cfg.NodeGrace})
 	if s.engine, err = controller.New(controller.Config{Client: s.client, Controllers: controllers, Now: s.cfg.Now, Log: s.cfg.Log}); err != nil {
 		return err
 	}

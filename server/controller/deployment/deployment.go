@@ -186,7 +186,9 @@ func create(ctx context.Context, c *client.Client, d *appsv1.Deployment, p plan,
 	_, err := c.Create(ctx, p.create)
 	switch {
 	case err == nil:
-		c.Event(d, corev1.EventTypeNormal, "ScalingReplicaSet", "Scaled up replica set %s from 0 to %d", p.create.Name, *p.create.Spec.Replicas)
+		if n := *p.create.Spec.Replicas; n > 0 {
+			c.Event(d, corev1.EventTypeNormal, "ScalingReplicaSet", "Scaled up replica set %s from 0 to %d", p.create.Name, n)
+		}
 		return nil
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return nil

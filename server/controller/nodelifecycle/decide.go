@@ -2,7 +2,6 @@ package nodelifecycle
 
 import (
 	"slices"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,12 +32,12 @@ var owned = []struct {
 	{corev1.NodeNetworkUnavailable, corev1.ConditionTrue, corev1.TaintNodeNetworkUnavailable, []corev1.TaintEffect{corev1.TaintEffectNoSchedule}},
 }
 
-// decide says what a node's silence of the given age, and its conditions, mean. Pods are only driven away (NoExecute) from a node
+// decide says what a node's silence, if it has lasted too long, and its conditions mean. Pods are only driven away (NoExecute) from a node
 // that has others beside it which are ready: when all nodes fall silent at once, it is this server that is cut off.
-func decide(node *corev1.Node, age time.Duration, others bool, now metav1.Time) plan {
+func decide(node *corev1.Node, silent bool, others bool, now metav1.Time) plan {
 	var p plan
 	conditions := node.Status.Conditions
-	if age >= GracePeriod {
+	if silent {
 		conditions = unknown(conditions, now)
 	}
 	if !equal(conditions, node.Status.Conditions) {

@@ -33,7 +33,7 @@ func (p plan) keys() map[string]int {
 }
 
 func TestAHealthyNodeIsLeftAlone(t *testing.T) {
-	p := decide(node(corev1.ConditionTrue), 10*time.Second, true, now)
+	p := decide(node(corev1.ConditionTrue), false, true, now)
 	if p.conditions != nil || p.taints != nil || p.podsNotReady {
 		t.Errorf("plan %+v; want none", p)
 	}
@@ -41,7 +41,7 @@ func TestAHealthyNodeIsLeftAlone(t *testing.T) {
 
 func TestASilentNodeBecomesUnknown(t *testing.T) {
 	n := node(corev1.ConditionTrue)
-	p := decide(n, GracePeriod, true, now)
+	p := decide(n, true, true, now)
 	if statusOf(p.conditions, corev1.NodeReady) != corev1.ConditionUnknown || !p.podsNotReady {
 		t.Errorf("plan %+v", p)
 	}
@@ -50,7 +50,7 @@ func TestASilentNodeBecomesUnknown(t *testing.T) {
 	}
 	// Law: after the plan is applied there is nothing left to do.
 	n.Status.Conditions, n.Spec.Taints = p.conditions, mergeTaints(n.Spec.Taints, *p.taints)
-	if again := decide(n, 2*GracePeriod, true, now); again.conditions != nil || again.taints != nil || again.podsNotReady {
+	if again := decide(n, true, true, now); again.conditions != nil || again.taints != nil || again.podsNotReady {
 		t.Errorf("second plan %+v; want none", again)
 	}
 }
@@ -60,7 +60,7 @@ func TestANodeThatIsBackLosesItsTaintsOnly(t *testing.T) {
 	n := node(corev1.ConditionTrue, mine,
 		corev1.Taint{Key: corev1.TaintNodeUnreachable, Effect: corev1.TaintEffectNoSchedule},
 		corev1.Taint{Key: corev1.TaintNodeUnreachable, Effect: corev1.TaintEffectNoExecute})
-	p := decide(n, 0, true, now)
+	p := decide(n, false, true, now)
 	if p.taints == nil || len(*p.taints) != 0 {
 		t.Fatalf("plan %+v; want to drop the taints", p)
 	}
@@ -73,7 +73,7 @@ func TestTaintsFollowConditions(t *testing.T) {
 	n := node(corev1.ConditionFalse)
 	n.Spec.Unschedulable = true
 	condition(n, corev1.NodeDiskPressure).Status = corev1.ConditionTrue
-	keys := decide(n, 0, true, now).keys()
+	keys := decide(n, false, true, now).keys()
 	for key, count := range map[string]int{corev1.TaintNodeNotReady: 2, corev1.TaintNodeDiskPressure: 1, corev1.TaintNodeUnschedulable: 1} {
 		if keys[key] != count {
 			t.Errorf("%s: %d taints, want %d", key, keys[key], count)

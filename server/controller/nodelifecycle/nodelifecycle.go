@@ -24,14 +24,17 @@ import (
 )
 
 const (
-	// GracePeriod is upstream's node-monitor-grace-period.
-	GracePeriod = 50 * time.Second
-	nodeIndex   = "spec.nodeName"
+	// DefaultGracePeriod is upstream's node-monitor-grace-period.
+	DefaultGracePeriod = 50 * time.Second
+	nodeIndex          = "spec.nodeName"
 )
 
-// New returns the controller; its keys are nodes.
-func New(now func() time.Time) controller.Controller {
-	l := &loop{now: now, seen: map[string]heartbeat{}}
+// New returns the controller; its keys are nodes. grace is how long a node may be silent, 0 for the default.
+func New(now func() time.Time, grace time.Duration) controller.Controller {
+	if grace == 0 {
+		grace = DefaultGracePeriod
+	}
+	l := &loop{now: now, grace: grace, seen: map[string]heartbeat{}}
 	return controller.Controller{
 		Name: "node-lifecycle-controller", ServiceAccount: "node-controller",
 		Inputs: []controller.Input{
@@ -85,8 +88,9 @@ type heartbeat struct {
 
 // loop runs with one worker, so seen needs no lock.
 type loop struct {
-	now  func() time.Time
-	seen map[string]heartbeat
+	now   func() time.Time
+	grace time.Duration
+	seen  map[string]heartbeat
 }
 
 func (l *loop) reconcile(ctx context.Context, c *client.Client, key string) (controller.Result, error) {
@@ -98,13 +102,13 @@ func (l *loop) reconcile(ctx context.Context, c *client.Client, key string) (con
 	}
 	lease, _ := client.Get[*coordinationv1.Lease](snap, corev1.NamespaceNodeLease, key)
 	age := l.age(node, lease)
-	plan := decide(node, age, othersReady(snap, node), metav1.NewTime(l.now()))
+	plan := decide(node, age >= l.grace, othersReady(snap, node), metav1.NewTime(l.now()))
 	err := apply(ctx, c, snap, node, plan, metav1.NewTime(l.now()))
 	if err != nil {
 		return controller.Result{}, fmt.Errorf("node %s: %w", key, err)
 	}
-	if age < GracePeriod {
-		return controller.Result{After: GracePeriod - age}, nil
+	if age < l.grace {
+		return controller.Result{After: l.grace - age}, nil
 	}
 	return controller.Result{}, nil
 }

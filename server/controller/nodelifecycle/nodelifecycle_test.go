@@ -17,7 +17,7 @@ import (
 
 func start(t *testing.T) *World {
 	w := Start(t, func(now func() time.Time) []controller.Controller {
-		return []controller.Controller{nodelifecycle.New(now), tainteviction.New(now), podgc.New(now)}
+		return []controller.Controller{nodelifecycle.New(now, 0), tainteviction.New(now), podgc.New(now)}
 	})
 	Create(w, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: corev1.NamespaceNodeLease}})
 	return w

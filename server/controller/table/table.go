@@ -34,6 +34,8 @@ type Config struct {
 	CABundle []byte
 	// NodeRanges are where nodes get their pod CIDRs from.
 	NodeRanges []nodeipam.Range
+	// NodeGrace is how long a node may be silent before it counts as lost; 0 for upstream's default.
+	NodeGrace time.Duration
 }
 
 // Controllers returns the table.
@@ -44,7 +46,7 @@ func Controllers(c Config) []controller.Controller {
 		namespace.New(func() metav1.Time { return metav1.NewTime(c.Now()) }),
 		garbage.New(),
 		nodeipam.New(c.NodeRanges),
-		nodelifecycle.New(c.Now),
+		nodelifecycle.New(c.Now, c.NodeGrace),
 		tainteviction.New(c.Now),
 		podgc.New(c.Now),
 		deployment.New(c.Now),
