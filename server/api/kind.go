@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/kube-openapi/pkg/validation/spec"
 )
 
 // Object is what every stored object is: typed, and carrying ObjectMeta.
@@ -83,6 +84,15 @@ type Version struct {
 	Deprecation string
 	// Plural, when set, is the resource's name in this version if it differs (it never does for built-in kinds).
 	Plural string
+
+	// The rest is for kinds that are not Go types (custom resources); nil for built-in ones.
+
+	// Schema is this version's published OpenAPI v3 schema, whole: with apiVersion, kind and metadata. It is what
+	// OpenAPI documents show and what server-side apply merges by.
+	Schema *spec.Schema
+	// Prune removes from a decoded object, in place, what the schema does not know, and returns the paths of what it
+	// removed, in the words of a strict decoding error (unknown field "spec.x").
+	Prune func(obj Object) (unknown []string)
 }
 
 // Strategy says what a kind does with an object that comes in. Each func works on hub objects and may change
