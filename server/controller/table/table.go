@@ -9,6 +9,7 @@ import (
 	"codeberg.org/skiff/skiff/server/controller"
 	"codeberg.org/skiff/skiff/server/controller/cronjob"
 	"codeberg.org/skiff/skiff/server/controller/deployment"
+	"codeberg.org/skiff/skiff/server/controller/disruption"
 	"codeberg.org/skiff/skiff/server/controller/endpoints"
 	"codeberg.org/skiff/skiff/server/controller/endpointslice"
 	"codeberg.org/skiff/skiff/server/controller/endpointslicemirroring"
@@ -54,6 +55,8 @@ func Controllers(c Config) []controller.Controller {
 		replication.New(c.Now),
 		job.New(c.Now),
 		cronjob.New(c.Now),
+		disruption.New(c.Now),
+		disruption.NewStale(c.Now),
 		endpointslice.New(),
 		endpoints.New(),
 		endpointslicemirroring.New(),
