@@ -23,6 +23,7 @@ import (
 	"codeberg.org/skiff/skiff/server/apiserver"
 	"codeberg.org/skiff/skiff/server/client"
 	"codeberg.org/skiff/skiff/server/controller"
+	"codeberg.org/skiff/skiff/server/outbound"
 	"codeberg.org/skiff/skiff/server/pki"
 	"codeberg.org/skiff/skiff/server/registry"
 	"codeberg.org/skiff/skiff/server/scheduler"
@@ -39,11 +40,14 @@ type Server struct {
 	tokens  *pki.TokenIssuer
 	serving *pki.Rotating
 	kubelet *pki.Rotating // our identity towards kubelets
+	// frontProxy is our identity towards aggregated API servers, which believe its request headers.
+	frontProxy *pki.Rotating
 
 	catalogue *api.Catalogue
 	store     *store.Store
 	registry  *registry.Registry
 	apiserver *apiserver.Server
+	outbound  *outbound.Client // to webhooks and aggregated API servers
 	client    *client.Client // of system:apiserver
 	recorder  *client.Recorder
 	engine    *controller.Engine
@@ -83,6 +87,7 @@ func (s *Server) loadKeys() (err error) {
 	s.kubelet = pki.NewRotating(s.ca, func() pki.Leaf {
 		return pki.Leaf{CommonName: wellknown.UserAPIServer, Organizations: []string{wellknown.GroupMasters}, Client: true}
 	}, now)
+	s.frontProxy = pki.NewRotating(s.frontCA, func() pki.Leaf { return pki.Leaf{CommonName: "front-proxy-client", Client: true} }, now)
 	return nil
 }
 

@@ -21,6 +21,7 @@ import (
 	"codeberg.org/skiff/skiff/server/controller"
 	"codeberg.org/skiff/skiff/server/controller/nodeipam"
 	"codeberg.org/skiff/skiff/server/controller/table"
+	"codeberg.org/skiff/skiff/server/outbound"
 	"codeberg.org/skiff/skiff/server/pki"
 	"codeberg.org/skiff/skiff/server/registry"
 	"codeberg.org/skiff/skiff/server/registry/action"
@@ -37,6 +38,7 @@ func (s *Server) wireAPI() error {
 	nodes := node.New(s.catalogue, s.store.Snapshot)
 	accounts := authn.NewServiceAccounts(s.tokens, s.catalogue, s.store.Snapshot, now)
 	chain := authz.Chain{authz.Masters, nodes, roles}
+	s.outbound = outbound.New(outbound.Config{Catalogue: s.catalogue, Snapshot: s.store.Snapshot, Dial: s.dialNode, FrontProxy: s.frontProxy.GetClientCertificate})
 
 	plugins, err := admission.Table(admission.Config{
 		Store: s.store, Catalogue: s.catalogue, ServiceCIDRs: s.network.service,

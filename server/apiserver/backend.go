@@ -8,11 +8,10 @@ import (
 	"strconv"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"codeberg.org/skiff/skiff/server/apiserver/proxy"
+	"codeberg.org/skiff/skiff/server/outbound"
 )
 
 // proxied serves /proxy below a pod, a service or a node. backend finds where it leads.
@@ -117,67 +116,10 @@ func (q *request) nodeBackend(scheme, name, port string) (proxy.Target, error) {
 
 // serviceBackend picks a ready endpoint of a service's port, which is named or numbered, or the only one.
 func (q *request) serviceBackend(scheme, name, port string) (proxy.Target, error) {
-	obj, err := q.coreObject("Service", q.path.namespace, name)
+	ready, err := outbound.Endpoints(q.cfg.Catalogue, q.snapshot(), q.path.namespace, name, port)
 	if err != nil {
 		return proxy.Target{}, err
 	}
-	svc, ok := obj.(*corev1.Service)
-	if !ok || svc.Spec.Type == corev1.ServiceTypeExternalName {
-		return proxy.Target{}, apierrors.NewBadRequest(fmt.Sprintf("cannot proxy to service %q", name))
-	}
-	portName, found := servicePort(svc, port)
-	if !found {
-		return proxy.Target{}, apierrors.NewServiceUnavailable(fmt.Sprintf("no service port %q found for service %q", port, name))
-	}
-	ready := q.endpoints(svc, portName)
-	if len(ready) == 0 {
-		return proxy.Target{}, apierrors.NewServiceUnavailable(fmt.Sprintf("no endpoints available for service %q", name))
-	}
-	target := ready[rand.N(len(ready))]
-	target.TLS = scheme == "https"
-	return target, nil
-}
-
-func servicePort(svc *corev1.Service, port string) (name string, ok bool) {
-	if port == "" && len(svc.Spec.Ports) == 1 {
-		return svc.Spec.Ports[0].Name, true
-	}
-	for i := range svc.Spec.Ports {
-		p := &svc.Spec.Ports[i]
-		if p.Name == port || strconv.Itoa(int(p.Port)) == port {
-			return p.Name, true
-		}
-	}
-	return "", false
-}
-
-// endpoints of one port of a service that are ready now.
-func (q *request) endpoints(svc *corev1.Service, portName string) (out []proxy.Target) {
-	kind, _ := q.cfg.Catalogue.ByKind(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"))
-	if kind == nil {
-		return nil
-	}
-	for obj := range q.snapshot().List(kind, svc.Namespace, "") {
-		slice, ok := obj.(*discoveryv1.EndpointSlice)
-		if !ok || slice.Labels[discoveryv1.LabelServiceName] != svc.Name {
-			continue
-		}
-		for _, p := range slice.Ports {
-			if p.Port == nil || p.Name != nil && *p.Name != portName || p.Name == nil && portName != "" {
-				continue
-			}
-			for i := range slice.Endpoints {
-				e := &slice.Endpoints[i]
-				if e.Conditions.Ready != nil && !*e.Conditions.Ready || len(e.Addresses) == 0 {
-					continue
-				}
-				t := proxy.Target{Address: net.JoinHostPort(e.Addresses[0], strconv.Itoa(int(*p.Port)))}
-				if e.NodeName != nil {
-					t.Node = *e.NodeName
-				}
-				out = append(out, t)
-			}
-		}
-	}
-	return out
+	e := ready[rand.N(len(ready))]
+	return proxy.Target{Node: e.Node, Address: e.Address, TLS: scheme == "https"}, nil
 }
