@@ -48,7 +48,7 @@ type Server struct {
 	registry  *registry.Registry
 	apiserver *apiserver.Server
 	outbound  *outbound.Client // to webhooks and aggregated API servers
-	client    *client.Client // of system:apiserver
+	client    *client.Client   // of system:apiserver
 	recorder  *client.Recorder
 	engine    *controller.Engine
 	scheduler *scheduler.Scheduler
