@@ -19,6 +19,7 @@ func storageClass() *Kind {
 			}),
 			Validate:                 one(validateStorageClass),
 			ValidateUpdate:           pair(validateStorageClassUpdate),
+			Warnings:                 pair(storageClassWarnings),
 			AllowUnconditionalUpdate: true,
 		},
 		Columns: []Column{

@@ -48,5 +48,10 @@ func BuiltIn() []*Kind {
 		priorityClass(),
 		runtimeClass(),
 		storageClass(),
+		csiDriver(),
+		csiNode(),
+		csiStorageCapacity(),
+		volumeAttachment(),
+		volumeAttributesClass(),
 	}, reviews())
 }

@@ -106,6 +106,15 @@ func status[T Object](set func(to, from T), validate func(obj, old T) field.Erro
 	return s
 }
 
+// statusAlone is status for kinds of which a status update takes the status and nothing of the metadata.
+func statusAlone[T Object](set func(to, from T), validate func(obj, old T) field.ErrorList) Subresource {
+	s := Subresource{Name: "status", Verbs: readWrite, Inject: inject(set)}
+	if validate != nil {
+		s.Validate = pair(validate)
+	}
+	return s
+}
+
 // inject makes an Inject func of change, which may keep parts of sent: both arguments are copies.
 func inject[T Object](change func(to, sent T)) func(Object, runtime.Object) (Object, error) {
 	return func(stored Object, sent runtime.Object) (Object, error) {
