@@ -33,9 +33,6 @@ import (
 	"codeberg.org/skiff/skiff/runtime/snapshot"
 )
 
-// standaloneCIDR is where pods get addresses on a node that belongs to no cluster.
-var standaloneCIDR = netip.MustParsePrefix("10.42.0.0/24")
-
 // Agent is one node. See doc.go.
 type Agent struct {
 	cfg      Config
@@ -87,7 +84,10 @@ func (a *Agent) wireNetwork() (err error) {
 	net := podnet.Config{NodeName: a.cfg.NodeName, NodeIPs: a.settings.ips, ClusterCIDRs: []netip.Prefix{standaloneCIDR},
 		StateDir: filepath.Join(a.cfg.Paths.Data, "agent", "network"), Log: log.With("component", "podnet")}
 	if a.member == nil {
-		a.network, err = podnet.New(net)
+		if a.network, err = podnet.New(net); err != nil {
+			return err
+		}
+		a.proxy, err = netproxy.New(netproxy.Config{NodeName: a.cfg.NodeName, Source: noServices{}, ClusterCIDRs: net.ClusterCIDRs, Log: log.With("component", "netproxy")})
 		return err
 	}
 	proxyClient, err := kubernetes.NewForConfig(a.member.Proxy)
@@ -130,12 +130,12 @@ func (a *Agent) wireKubelet() (err error) {
 		Version: version.Version, NetworkReady: a.network.Ready, ReadLogs: readLogs,
 		Log: a.cfg.Log.With("component", "kubelet"), Now: a.cfg.Now,
 	}
+	cfg.HostPorts = hostPorts{a.proxy}
 	if m := a.member; m != nil {
 		for _, addr := range m.ClusterDNS {
 			cfg.ClusterDNS = append(cfg.ClusterDNS, addr.String())
 		}
 		cfg.ClusterDomain = m.ClusterDomain
-		cfg.HostPorts = hostPorts{a.proxy}
 		cfg.Services = a.services
 		cfg.Listen = net.JoinHostPort("", strconv.Itoa(a.cfg.KubeletPort))
 		cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: m.Serving}
@@ -182,10 +182,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	run("image socket", func(ctx context.Context) error {
 		return imageapi.Serve(ctx, ImageSocket(a.cfg.Paths), imageapi.Handler(a.images, a.imageInUse))
 	})
+	run("service proxy", a.proxy.Run)
 	if a.member != nil {
 		run("cluster cache", a.cluster.Run)
 		run("pod network", a.network.Run)
-		run("service proxy", a.proxy.Run)
 		run("cluster DNS", a.dns.Run)
 	}
 	run("kubelet", a.kubelet.Run)
