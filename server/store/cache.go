@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -14,10 +15,11 @@ import (
 // cache is the decoded state of etcd and those who wait for it to change. One goroutine, the applier, changes it;
 // anybody reads the published root.
 type cache struct {
-	log     *slog.Logger
-	history int
-	shared  shared
-	root    atomic.Pointer[Snapshot]
+	log         *slog.Logger
+	history     int
+	transformer Transformer // nil: values are stored as they are
+	shared      shared
+	root        atomic.Pointer[Snapshot]
 	// dispatched is the revision up to which every watcher has been handed its events.
 	dispatched atomic.Int64
 
@@ -42,8 +44,8 @@ type change struct {
 	deleted bool
 }
 
-func newCache(history int, log *slog.Logger) *cache {
-	c := &cache{log: log, history: history, rings: map[*api.Kind]*ring{}, watchers: newWatchers()}
+func newCache(history int, t Transformer, log *slog.Logger) *cache {
+	c := &cache{log: log, history: history, transformer: t, rings: map[*api.Kind]*ring{}, watchers: newWatchers()}
 	c.root.Store(&Snapshot{layout: newLayout(nil)})
 	return c
 }
@@ -76,9 +78,11 @@ func (c *cache) apply(changes []change, rev int64) {
 // applyOne changes t and returns the event that this makes; nil when nothing that can be seen has changed.
 func (c *cache) applyOne(t *table, key string, ch *change) *Event {
 	var obj api.Object
+	var damage error
 	if !ch.deleted {
-		obj = c.hold(t.kind, ch.key, ch.value, ch.rev)
+		obj, damage = c.hold(t.kind, ch.key, ch.value, ch.rev)
 	}
+	t.setDamaged(key, damage)
 	if obj == nil {
 		old := t.remove(key)
 		if old == nil {
@@ -92,24 +96,28 @@ func (c *cache) applyOne(t *table, key string, ch *change) *Event {
 	return newEvent(Added, t.kind, obj, nil, ch.rev)
 }
 
-// hold decodes what the cache is going to hold. Only the applier calls it.
-func (c *cache) hold(k *api.Kind, etcdKey string, value []byte, rev int64) api.Object {
-	obj := c.decode(k, etcdKey, value, rev)
-	if obj != nil {
-		c.shared.object(obj)
+// hold decodes what the cache is going to hold; nil for what cannot be read, with the reason: such an object is not in
+// lists, says why when it is asked for by name, and can be deleted. Only the applier calls it.
+func (c *cache) hold(k *api.Kind, etcdKey string, value []byte, rev int64) (api.Object, error) {
+	obj, err := c.decode(k, etcdKey, value, rev)
+	if err != nil {
+		logUnreadable(c.log, etcdKey, rev, err)
+		return nil, err
 	}
-	return obj
+	c.shared.object(obj)
+	return obj, nil
 }
 
-// decode returns nil for what cannot be decoded: such a value is not seen by anybody, but it can be deleted.
-func (c *cache) decode(k *api.Kind, etcdKey string, value []byte, rev int64) api.Object {
-	obj, err := decode(k, value, rev)
+func (c *cache) decode(k *api.Kind, etcdKey string, value []byte, rev int64) (api.Object, error) {
+	plain, err := c.unseal(k, etcdKey, value)
 	if err != nil {
-		c.log.Error("An object in etcd cannot be decoded and is hidden; delete it or write it again",
-			"key", etcdKey, "revision", rev, "error", err)
-		return nil
+		return nil, err
 	}
-	return obj
+	obj, err := decode(k, plain, rev)
+	if err != nil {
+		return nil, fmt.Errorf("unable to decode key %q: %w", etcdKey, err)
+	}
+	return obj, nil
 }
 
 // publish makes next the newest snapshot, hands out its events and wakes those who waited for its revision.
@@ -152,6 +160,43 @@ func (c *cache) addKind(t *table) {
 	c.rings[t.kind] = newRing(c.history, root.rev)
 	c.mu.Unlock()
 	c.publish(next, nil)
+	c.introduce(t, root.rev)
+}
+
+// introduce tells those who watch all kinds what there is of a new one.
+func (c *cache) introduce(t *table, rev int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.watchers.all) == 0 {
+		return
+	}
+	t.ascend("", "", func(_ string, obj api.Object) bool {
+		e := newEvent(Added, t.kind, obj, nil, rev)
+		for _, w := range c.watchers.all {
+			w.push(e)
+		}
+		return true
+	})
+}
+
+// replaceKind puts t into the slot of old, if that is cached.
+func (c *cache) replaceKind(old *api.Kind, t *table) {
+	root := c.snapshot()
+	slot, ok := root.layout.slot[old]
+	if !ok {
+		c.addKind(t)
+		return
+	}
+	kinds, tables := root.layout.kinds(), slices.Clone(root.tables)
+	kinds[slot], tables[slot] = t.kind, t
+	c.mu.Lock()
+	c.rings[t.kind] = newRing(c.history, root.rev)
+	c.mu.Unlock()
+	c.publish(&Snapshot{rev: root.rev, layout: newLayout(kinds), tables: tables}, nil)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.rings, old)
+	c.watchers.endKind(old)
 }
 
 func (c *cache) removeKind(k *api.Kind) {

@@ -3,7 +3,7 @@
 // # What it owns
 //
 // The embedded etcd member, the keys, the encoding of objects in etcd (protobuf with the "k8s\x00" envelope for
-// built-in kinds, JSON for custom ones, as upstream stores them), transactions, and the one decoded copy of every
+// built-in kinds, JSON for custom ones, as upstream stores them; package encrypt may seal them), transactions, and the one decoded copy of every
 // object that HTTP, controllers and the scheduler all read.
 //
 // # Keys

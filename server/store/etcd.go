@@ -285,6 +285,14 @@ const rangePage = 500
 
 // scan calls visit for every key below prefix as it was at rev.
 func (m *member) scan(ctx context.Context, prefix string, rev int64, visit func(*mvccpb.KeyValue)) error {
+	return m.walk(ctx, prefix, rev, func(kv *mvccpb.KeyValue) error {
+		visit(kv)
+		return nil
+	})
+}
+
+// walk is scan that ends when visit fails. With rev 0 each page is of the newest state.
+func (m *member) walk(ctx context.Context, prefix string, rev int64, visit func(*mvccpb.KeyValue) error) error {
 	start, end := []byte(prefix+"/"), []byte(prefix+"0") // '0' follows '/'
 	for {
 		page, err := m.server.KV().Range(ctx, start, end, mvcc.RangeOptions{Rev: rev, Limit: rangePage})
@@ -292,7 +300,9 @@ func (m *member) scan(ctx context.Context, prefix string, rev int64, visit func(
 			return fmt.Errorf("read %s at revision %d: %w", prefix, rev, historyError(err))
 		}
 		for _, kv := range page.KVs {
-			visit(kv)
+			if err := visit(kv); err != nil {
+				return err
+			}
 		}
 		if len(page.KVs) < rangePage {
 			return nil

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -67,7 +68,10 @@ func (p *past) event(ctx context.Context, k *api.Kind, ch *change, from int64) (
 	}
 	var obj api.Object
 	if !ch.deleted {
-		obj = p.store.cache.decode(k, ch.key, ch.value, ch.rev)
+		var err error
+		if obj, err = p.decode(k, ch.key, ch.value, ch.rev); err != nil {
+			return nil, err
+		}
 	}
 	p.seen[ch.key] = obj
 	switch {
@@ -89,7 +93,20 @@ func (p *past) stateAt(ctx context.Context, k *api.Kind, key string, rev int64) 
 	if len(r.KVs) == 0 {
 		return nil, nil
 	}
-	return p.store.cache.decode(k, key, r.KVs[0].Value, r.KVs[0].ModRevision), nil
+	return p.decode(k, key, r.KVs[0].Value, r.KVs[0].ModRevision)
+}
+
+// decode returns nil for what cannot be decoded. A value whose key is gone is as good as compacted: whoever asks begins
+// anew from the present, instead of missing it.
+func (p *past) decode(k *api.Kind, key string, value []byte, rev int64) (api.Object, error) {
+	obj, err := p.store.cache.decode(k, key, value, rev)
+	switch {
+	case errors.Is(err, errSealed):
+		return nil, fmt.Errorf("%w: %w", ErrCompacted, err)
+	case err != nil:
+		return nil, nil
+	}
+	return obj, nil
 }
 
 // revisions calls visit for every change after from up to to, in order. The backend's keys are revisions, so this is

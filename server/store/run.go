@@ -115,9 +115,11 @@ func (s *Store) readTable(ctx context.Context, m *member, k *api.Kind, rev int64
 		if !ok {
 			return // another kind's, whose prefix is longer
 		}
-		if obj := s.cache.hold(k, etcdKey, kv.Value, kv.ModRevision); obj != nil {
+		obj, damage := s.cache.hold(k, etcdKey, kv.Value, kv.ModRevision)
+		if obj != nil {
 			t.set(key, obj)
 		}
+		t.setDamaged(key, damage)
 	})
 	return t, err
 }
@@ -216,12 +218,32 @@ func (s *Store) AddKind(ctx context.Context, k *api.Kind) error {
 	var failed error
 	err := s.command(ctx, func(m *member) {
 		root := s.cache.snapshot()
-		if root.table(k) != nil {
+		if root.layout.has(k) {
 			return
 		}
 		var t *table
 		if t, failed = s.readTable(ctx, m, k, root.rev); failed == nil {
 			s.cache.addKind(t)
+		}
+	})
+	if err = errors.Join(err, failed); err != nil {
+		return fmt.Errorf("cache kind %s: %w", k.Kind, err)
+	}
+	return nil
+}
+
+// ReplaceKind caches k, which has the prefix of old, in its place: the objects are read again by the new definition, and the
+// watches of old end. No snapshot is without either.
+func (s *Store) ReplaceKind(ctx context.Context, old, k *api.Kind) error {
+	var failed error
+	err := s.command(ctx, func(m *member) {
+		root := s.cache.snapshot()
+		if root.layout.has(k) {
+			return
+		}
+		var t *table
+		if t, failed = s.readTable(ctx, m, k, root.rev); failed == nil {
+			s.cache.replaceKind(old, t)
 		}
 	})
 	if err = errors.Join(err, failed); err != nil {

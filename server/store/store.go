@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,8 @@ var (
 	ErrFuture = errors.New("too large resource version")
 	// ErrSlow ends a watch whose reader did not keep up.
 	ErrSlow = errors.New("watcher too slow")
+	// ErrKindRemoved ends a watch whose kind is not served any more, or has another definition now.
+	ErrKindRemoved = errors.New("the kind was removed")
 	// ErrTooLarge: the encoded object is larger than [MaxObjectSize].
 	ErrTooLarge = errors.New("the object is too large to be stored")
 	// ErrUnavailable: etcd did not answer in time, or has no leader. Retry.
@@ -42,6 +45,8 @@ type Config struct {
 	Catalogue *api.Catalogue
 	// CompactionInterval, default 5 min; history older than one interval is compacted away.
 	CompactionInterval time.Duration
+	// Transformer encrypts values; nil stores them as they are.
+	Transformer Transformer
 	// History is how many recent events a kind's ring holds; default 1,000.
 	History int
 	Log     *slog.Logger
@@ -60,6 +65,8 @@ type Store struct {
 	cache *cache
 	held  heldSnapshots
 	lease leases
+	// sealing is held for reading from the sealing of a value until it is written.
+	sealing sync.RWMutex
 	// member is the running etcd; nil before it serves and while it is being reopened.
 	member atomic.Pointer[member]
 	ready  chan struct{}
@@ -95,7 +102,7 @@ func New(cfg Config) (*Store, error) {
 	return &Store{
 		cfg:      cfg,
 		log:      log,
-		cache:    newCache(cfg.History, log),
+		cache:    newCache(cfg.History, cfg.Transformer, log),
 		ready:    make(chan struct{}),
 		commands: make(chan func()),
 	}, nil

@@ -24,6 +24,8 @@ type table struct {
 	defs    []api.Index
 	// counts of objects by namespace; nil for a kind without namespaces.
 	counts *btree.Map[string, int]
+	// damaged are the keys whose values cannot be read, and why; nil while there is none.
+	damaged *btree.Map[string, error]
 }
 
 func newTable(k *api.Kind) *table {
@@ -64,6 +66,9 @@ func (t *table) fork() *table {
 	if t.counts != nil {
 		f.counts = forkMap(t.counts)
 	}
+	if t.damaged != nil {
+		f.damaged = forkMap(t.damaged)
+	}
 	return f
 }
 
@@ -93,6 +98,20 @@ func (t *table) remove(key string) api.Object {
 	t.reindex(key, old, nil)
 	t.count(old.GetNamespace(), -1)
 	return old
+}
+
+// setDamaged notes why the value of a key cannot be read; nil if it can, or is gone.
+func (t *table) setDamaged(key string, why error) {
+	switch {
+	case why == nil && t.damaged == nil:
+	case why == nil:
+		t.damaged.Delete(key)
+	default:
+		if t.damaged == nil {
+			t.damaged = btree.NewMap[string, error](degree)
+		}
+		t.damaged.Set(key, why)
+	}
 }
 
 func (t *table) count(namespace string, by int) {

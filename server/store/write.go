@@ -77,7 +77,12 @@ func (s *Store) put(ctx context.Context, k *api.Kind, obj, old api.Object, rev i
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	key := etcdKey(k, obj.GetNamespace(), obj.GetName())
-	put := &pb.PutRequest{Key: key, Value: value}
+	sealed, end, err := s.seal(k, key, value)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer end()
+	put := &pb.PutRequest{Key: key, Value: sealed}
 	if k.TTL != nil {
 		if put.Lease, err = s.leaseFor(ctx, k.TTL(obj)); err != nil {
 			return nil, nil, err
