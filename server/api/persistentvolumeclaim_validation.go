@@ -85,4 +85,3 @@ func validateClaimUpdate(v, old *corev1.PersistentVolumeClaim) fieldErrors {
 	}
 	return c.errs
 }
-

@@ -47,6 +47,8 @@ func BuiltIn() []*Kind {
 		lease(),
 		priorityClass(),
 		runtimeClass(),
+		flowSchema(),
+		priorityLevelConfiguration(),
 		storageClass(),
 		csiDriver(),
 		csiNode(),
