@@ -91,7 +91,8 @@ func (c *Client) UpdateSubresource(ctx context.Context, obj api.Object, subresou
 	return c.update(ctx, obj, subresource)
 }
 
-// Mutate changes the current state of an object with change, again after each conflict. obj only names the object.
+// Mutate changes the current state of an object with change, again after each race that it loses. obj names the object; when it has a
+// uid, a successor of the same name is a conflict. change may run several times.
 func (c *Client) Mutate(ctx context.Context, obj api.Object, subresource string, change func(api.Object) error) (api.Object, error) {
 	req, err := c.request(ctx, "patch", obj, subresource)
 	if apierrors.IsForbidden(err) { // upstream's roles give some controllers update and others patch; this is both
@@ -103,8 +104,30 @@ func (c *Client) Mutate(ctx context.Context, obj api.Object, subresource string,
 	out, _, err := c.registry.Update(ctx, req, func(current runtime.Object) (runtime.Object, error) {
 		next := current.DeepCopyObject().(api.Object)
 		return next, change(next)
-	}, registry.UpdateOptions{Retry: true})
+	}, registry.UpdateOptions{Retry: true, Preconditions: sameUID(obj)})
 	return asObject(out, err)
+}
+
+// Change is Mutate of an object whose type is known.
+func Change[T api.Object](ctx context.Context, c *Client, obj T, subresource string, change func(T)) (T, error) {
+	out, err := c.Mutate(ctx, obj, subresource, func(current api.Object) error {
+		next, ok := current.(T)
+		if !ok {
+			return fmt.Errorf("%s %s/%s: it is a %T", c.KindOf(obj).GroupResource(), obj.GetNamespace(), obj.GetName(), current)
+		}
+		change(next)
+		return nil
+	})
+	next, _ := out.(T)
+	return next, err
+}
+
+func sameUID(obj api.Object) *metav1.Preconditions {
+	uid := obj.GetUID()
+	if uid == "" {
+		return nil
+	}
+	return &metav1.Preconditions{UID: &uid}
 }
 
 // Delete deletes an object. Preconditions in opts keep it from deleting a successor of the same name.

@@ -84,7 +84,7 @@ func apply(ctx context.Context, c *client.Client, cron *batchv1.CronJob, p plan)
 	if equality.Semantic.DeepEqual(cron.Status, p.status) {
 		return failed
 	}
-	_, err := c.Mutate(ctx, cron, "status", controller.Only(cron, func(next *batchv1.CronJob) { next.Status = p.status }))
+	_, err := client.Change(ctx, c, cron, "status", func(next *batchv1.CronJob) { next.Status = p.status })
 	return errors.Join(failed, controller.IgnoreGone(err))
 }
 

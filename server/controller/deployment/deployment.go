@@ -227,7 +227,7 @@ func update(ctx context.Context, c *client.Client, d *appsv1.Deployment, u chang
 }
 
 func setOwner(ctx context.Context, c *client.Client, rs *appsv1.ReplicaSet, d *appsv1.Deployment, owned bool) error {
-	_, err := c.Mutate(ctx, rs, "", controller.Only[api.Object](rs, func(obj api.Object) {
+	_, err := client.Change(ctx, c, rs, "", func(obj *appsv1.ReplicaSet) {
 		var refs []metav1.OwnerReference
 		for _, ref := range obj.GetOwnerReferences() {
 			if ref.UID != d.UID {
@@ -238,7 +238,7 @@ func setOwner(ctx context.Context, c *client.Client, rs *appsv1.ReplicaSet, d *a
 			refs = append(refs, *metav1.NewControllerRef(d, gvk))
 		}
 		obj.SetOwnerReferences(refs)
-	}))
+	})
 	return controller.IgnoreGone(err)
 }
 

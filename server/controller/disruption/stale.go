@@ -59,12 +59,11 @@ func target(pod *corev1.Pod) *corev1.PodCondition {
 }
 
 func takeBack(ctx context.Context, c *client.Client, pod *corev1.Pod, now metav1.Time) error {
-	_, err := c.Mutate(ctx, pod, "status", controller.Only(pod, func(next *corev1.Pod) {
+	_, err := client.Change(ctx, c, pod, "status", func(next *corev1.Pod) {
 		if condition := target(next); condition != nil {
 			*condition = corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionFalse,
 				ObservedGeneration: condition.ObservedGeneration, LastProbeTime: condition.LastProbeTime, LastTransitionTime: now}
 		}
-	}))
+	})
 	return controller.IgnoreGone(err)
 }
-

@@ -22,7 +22,7 @@ func apply(ctx context.Context, c *client.Client, job *batchv1.Job, p plan) (cha
 		return false, err
 	}
 	if !equality.Semantic.DeepEqual(job.Status, p.status) {
-		_, err := c.Mutate(ctx, job, "status", controller.Only(job, func(next *batchv1.Job) { next.Status = p.status }))
+		_, err := client.Change(ctx, c, job, "status", func(next *batchv1.Job) { next.Status = p.status })
 		if err != nil {
 			return false, controller.IgnoreGone(err)
 		}
@@ -75,23 +75,23 @@ func claim(ctx context.Context, c *client.Client, job *batchv1.Job, p plan) erro
 		p.adopt = nil
 	}
 	for _, pod := range p.adopt {
-		_, err := c.Mutate(ctx, pod, "", controller.Only(pod, func(next *corev1.Pod) {
+		_, err := client.Change(ctx, c, pod, "", func(next *corev1.Pod) {
 			if metav1.GetControllerOf(next) == nil && next.DeletionTimestamp == nil {
 				next.OwnerReferences = append(next.OwnerReferences, *metav1.NewControllerRef(job, gvk))
 				if !tracked(next) {
 					next.Finalizers = append(next.Finalizers, batchv1.JobTrackingFinalizer)
 				}
 			}
-		}))
+		})
 		if controller.IgnoreGone(err) != nil {
 			return fmt.Errorf("adopt pod %s: %w", pod.Name, err)
 		}
 	}
 	for _, pod := range p.release {
-		_, err := c.Mutate(ctx, pod, "", controller.Only(pod, func(next *corev1.Pod) {
+		_, err := client.Change(ctx, c, pod, "", func(next *corev1.Pod) {
 			next.OwnerReferences = slices.DeleteFunc(next.OwnerReferences, func(r metav1.OwnerReference) bool { return r.UID == job.UID })
 			dropFinalizer(next)
-		}))
+		})
 		if controller.IgnoreGone(err) != nil {
 			return fmt.Errorf("release pod %s: %w", pod.Name, err)
 		}
@@ -100,7 +100,7 @@ func claim(ctx context.Context, c *client.Client, job *batchv1.Job, p plan) erro
 }
 
 func untrack(ctx context.Context, c *client.Client, pod *corev1.Pod) error {
-	if _, err := c.Mutate(ctx, pod, "", controller.Only(pod, dropFinalizer)); controller.IgnoreGone(err) != nil {
+	if _, err := client.Change(ctx, c, pod, "", dropFinalizer); controller.IgnoreGone(err) != nil {
 		return fmt.Errorf("remove the finalizer of pod %s: %w", pod.Name, err)
 	}
 	return nil

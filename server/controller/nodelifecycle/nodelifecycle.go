@@ -184,12 +184,12 @@ func markNotReady(ctx context.Context, c *client.Client, pod *corev1.Pod, now me
 	if r := ready(pod); r == nil || r.Status != corev1.ConditionTrue {
 		return nil
 	}
-	_, err := c.Mutate(ctx, pod, "status", controller.Only(pod, func(next *corev1.Pod) {
+	_, err := client.Change(ctx, c, pod, "status", func(next *corev1.Pod) {
 		if r := ready(next); r != nil && r.Status == corev1.ConditionTrue {
 			r.Status, r.LastTransitionTime = corev1.ConditionFalse, now
 			r.Reason, r.Message = "NodeNotReady", "Node is not ready"
 		}
-	}))
+	})
 	return controller.IgnoreGone(err)
 }
 

@@ -128,8 +128,8 @@ func (l *loop) unscheduled(ctx context.Context, c *client.Client, snap client.Sn
 		return nil
 	}
 	if !finished(pod) { // whoever holds it by a finalizer should know that it will never run
-		failed := controller.Only(pod, func(next *corev1.Pod) { next.Status.Phase = corev1.PodFailed })
-		if _, err := c.Mutate(ctx, pod, "status", failed); controller.IgnoreGone(err) != nil {
+		failed := func(next *corev1.Pod) { next.Status.Phase = corev1.PodFailed }
+		if _, err := client.Change(ctx, c, pod, "status", failed); controller.IgnoreGone(err) != nil {
 			return fmt.Errorf("mark pod %s/%s: %w", pod.Namespace, pod.Name, err)
 		}
 	}
@@ -151,8 +151,8 @@ func remove(ctx context.Context, c *client.Client, pods []*corev1.Pod, because s
 	var errs []error
 	for _, pod := range pods {
 		if because != "" && !finished(pod) {
-			lost := controller.Only(pod, func(next *corev1.Pod) { markLost(next, because, now) })
-			if _, err := c.Mutate(ctx, pod, "status", lost); controller.IgnoreGone(err) != nil {
+			lost := func(next *corev1.Pod) { markLost(next, because, now) }
+			if _, err := client.Change(ctx, c, pod, "status", lost); controller.IgnoreGone(err) != nil {
 				errs = append(errs, fmt.Errorf("mark pod %s/%s: %w", pod.Namespace, pod.Name, err))
 				continue
 			}

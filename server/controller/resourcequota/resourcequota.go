@@ -69,7 +69,7 @@ func reconcile(ctx context.Context, c *client.Client, key string) (controller.Re
 	if equality.Semantic.DeepEqual(quota.Status, want) {
 		return controller.Result{}, nil
 	}
-	_, err := c.Mutate(ctx, quota, "status", controller.Only(quota, func(next *corev1.ResourceQuota) { next.Status = *want.DeepCopy() }))
+	_, err := client.Change(ctx, c, quota, "status", func(next *corev1.ResourceQuota) { next.Status = *want.DeepCopy() })
 	if controller.IgnoreGone(err) != nil {
 		return controller.Result{}, fmt.Errorf("resource quota %s: %w", key, err)
 	}

@@ -190,7 +190,7 @@ func matches(t corev1.Toleration, taint corev1.Taint) bool {
 }
 
 func (l *loop) evict(ctx context.Context, c *client.Client, pod *corev1.Pod) error {
-	_, err := c.Mutate(ctx, pod, "status", controller.Only(pod, func(next *corev1.Pod) {
+	_, err := client.Change(ctx, c, pod, "status", func(next *corev1.Pod) {
 		want := corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: "DeletionByTaintManager",
 			Message: "Taint manager: deleting due to NoExecute taint", LastTransitionTime: metav1.NewTime(l.now())}
 		for i := range next.Status.Conditions {
@@ -200,7 +200,7 @@ func (l *loop) evict(ctx context.Context, c *client.Client, pod *corev1.Pod) err
 			}
 		}
 		next.Status.Conditions = append(next.Status.Conditions, want)
-	}))
+	})
 	if err != nil {
 		return controller.IgnoreGone(err)
 	}
