@@ -42,27 +42,64 @@ func NewCatalogue(kinds []*Kind) (*Catalogue, error) {
 func (c *Catalogue) Add(k *Kind) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.free(k); err != nil {
+		return err
+	}
+	c.add(k)
+	return nil
+}
+
+// Replace puts a kind in the place of another, at once: no request finds neither.
+func (c *Catalogue) Replace(old, k *Kind) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.remove(old)
+	if err := c.free(k); err != nil {
+		c.add(old)
+		return err
+	}
+	c.add(k)
+	return nil
+}
+
+// free says whether the names of a kind are not taken.
+func (c *Catalogue) free(k *Kind) error {
+	for _, v := range k.Versions {
+		gv := schema.GroupVersion{Group: v.Group, Version: v.Version}
+		if _, taken := c.byGVR[gv.WithResource(k.Plural)]; taken {
+			return fmt.Errorf("kind %s: resource %s is already in the catalogue", k.Kind, gv.WithResource(k.Plural))
+		}
+		if _, taken := c.byGVK[gv.WithKind(k.Kind)]; taken && k.Convert != nil {
+			return fmt.Errorf("kind %s: %s is already in the catalogue", k.Kind, gv.WithKind(k.Kind))
+		}
+	}
+	return nil
+}
+
+func (c *Catalogue) add(k *Kind) {
 	for i, v := range k.Versions {
 		gvr := schema.GroupVersionResource{Group: v.Group, Version: v.Version, Resource: k.Plural}
-		if _, taken := c.byGVR[gvr]; taken {
-			return fmt.Errorf("kind %s: resource %s is already in the catalogue", k.Kind, gvr)
+		if !v.Unserved {
+			c.byGVR[gvr] = served{k, i}
 		}
-		c.byGVR[gvr] = served{k, i}
 		c.byGVK[gvr.GroupVersion().WithKind(k.Kind)] = served{k, i}
 	}
-	// Custom kinds share one Go type (unstructured), so only the first holder of a type is found by it.
+	// Custom kinds share one Go type (unstructured), by which nothing is found.
 	t := reflect.TypeOf(k.Hub().New())
-	if _, taken := c.byType[t]; !taken {
+	if _, taken := c.byType[t]; !taken && k.Convert == nil {
 		c.byType[t] = k
 	}
 	c.kinds = append(c.kinds, k)
-	return nil
 }
 
 // Remove takes a kind out again.
 func (c *Catalogue) Remove(k *Kind) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.remove(k)
+}
+
+func (c *Catalogue) remove(k *Kind) {
 	for i, have := range c.kinds {
 		if have == k {
 			c.kinds = append(c.kinds[:i:i], c.kinds[i+1:]...)
@@ -72,7 +109,11 @@ func (c *Catalogue) Remove(k *Kind) {
 	for gvr, s := range c.byGVR {
 		if s.kind == k {
 			delete(c.byGVR, gvr)
-			delete(c.byGVK, gvr.GroupVersion().WithKind(k.Kind))
+		}
+	}
+	for gvk, s := range c.byGVK {
+		if s.kind == k {
+			delete(c.byGVK, gvk)
 		}
 	}
 	for t, have := range c.byType {

@@ -67,6 +67,13 @@ type Kind struct {
 
 	// Verbs the kind serves; nil means all of get, list, watch, create, update, patch, delete, deletecollection.
 	Verbs []string
+
+	// Convert is set for custom kinds only. Their objects stay in memory in the version in which they were stored, which
+	// their apiVersion says: the hub, except for those that were written before the definition chose another version to
+	// store. A request works on objects of the version that it speaks (see Version.Custom), and what it writes is
+	// converted to the hub last. Convert brings objects of any version of the kind to one: those that are of it already
+	// come back as they are, others as copies. It may ask a webhook, so it can fail and take a while.
+	Convert func(objs []Object, to *Version) ([]Object, error)
 }
 
 // Version is one API version that serves a kind.
@@ -90,9 +97,24 @@ type Version struct {
 	// Schema is this version's published OpenAPI v3 schema, whole: with apiVersion, kind and metadata. It is what
 	// OpenAPI documents show and what server-side apply merges by.
 	Schema *spec.Schema
-	// Prune removes from a decoded object, in place, what the schema does not know, and returns the paths of what it
-	// removed, in the words of a strict decoding error (unknown field "spec.x").
-	Prune func(obj Object) (unknown []string)
+	// Prune removes from a decoded object, in place, what the schema does not know, and returns what it removed in the
+	// words of a strict decoding error (unknown field "spec.x"). An error says that the object cannot be one of this kind
+	// at all, because its metadata is not metadata.
+	Prune func(obj Object) (unknown []string, err error)
+	// Unserved versions are known only for the objects that are stored in them: no path leads to them.
+	Unserved bool
+	// Custom is what is particular to this version of a custom kind, whose funcs work on objects of this version and not
+	// of the hub. The kind's own fields of the same names are those of its hub.
+	Custom *CustomVersion
+}
+
+// CustomVersion is what each version of a custom kind may have different.
+type CustomVersion struct {
+	Strategy
+	Subresources []Subresource
+	Columns      []Column
+	Fields       func(Object) fields.Set
+	FieldNames   []string
 }
 
 // Strategy says what a kind does with an object that comes in. Each func works on hub objects and may change
@@ -122,6 +144,9 @@ type Strategy struct {
 	// GracePeriod is for kinds that are deleted in two steps (Pod): it returns how many seconds the object still has
 	// when options ask for grace (nil: the object's own), 0 for at once.
 	GracePeriod func(obj Object, asked *int64) int64
+	// BeginDelete changes an object whose deletion begins, before it is known whether anything holds it: it may add a
+	// finalizer of the kind.
+	BeginDelete func(obj Object, now time.Time)
 	// DefaultPropagation is used when the caller names none; nil means background.
 	DefaultPropagation metav1.DeletionPropagation
 }
@@ -147,6 +172,8 @@ type Subresource struct {
 	Inject func(stored Object, sent runtime.Object) (Object, error)
 	// Validate checks the result of Inject.
 	Validate func(obj, old Object) field.ErrorList
+	// ReplicasPath is where the object has the number that Scale calls spec.replicas; nil means there.
+	ReplicasPath []string
 }
 
 // Column is one column of a Table.
@@ -190,6 +217,57 @@ func (k *Kind) Subresource(name string) *Subresource {
 		}
 	}
 	return nil
+}
+
+// SubresourceOf returns the entry with that name of a version (nil: the hub), or nil.
+func (k *Kind) SubresourceOf(v *Version, name string) *Subresource {
+	if v == nil || v.Custom == nil {
+		return k.Subresource(name)
+	}
+	for i := range v.Custom.Subresources {
+		if v.Custom.Subresources[i].Name == name {
+			return &v.Custom.Subresources[i]
+		}
+	}
+	return nil
+}
+
+// SubresourcesOf lists the subresources that a version has.
+func (k *Kind) SubresourcesOf(v *Version) []Subresource {
+	if v == nil || v.Custom == nil {
+		return k.Subresources
+	}
+	return v.Custom.Subresources
+}
+
+// ColumnsOf lists the columns of a version's tables. Their cells take objects of that version if the kind is custom, and
+// of the hub if not.
+func (k *Kind) ColumnsOf(v *Version) []Column {
+	if v == nil || v.Custom == nil {
+		return k.Columns
+	}
+	return v.Custom.Columns
+}
+
+// StrategyOf is what happens to objects that come in through a version. Its funcs take objects of that version if the
+// kind is custom, and of the hub if not.
+func (k *Kind) StrategyOf(v *Version) *Strategy {
+	if v == nil || v.Custom == nil {
+		return &k.Strategy
+	}
+	return &v.Custom.Strategy
+}
+
+// ConvertTo converts one object of a custom kind; objects of other kinds come back as they are.
+func (k *Kind) ConvertTo(obj Object, to *Version) (Object, error) {
+	if k.Convert == nil {
+		return obj, nil
+	}
+	out, err := k.Convert([]Object{obj}, to)
+	if err != nil {
+		return nil, err
+	}
+	return out[0], nil
 }
 
 // Key is the object's key below the prefix: "namespace/name", or "name" for a kind without namespaces.

@@ -40,7 +40,7 @@ func FuzzDecodeContinue(f *testing.F) {
 func FuzzSelector(f *testing.F) {
 	f.Add("app=web", "spec.nodeName=n1,metadata.name!=x")
 	f.Add("a in (b,c),!d", "metadata.namespace=default")
-	kind := &api.Kind{Kind: "Pod", Plural: "pods", Namespaced: true, FieldNames: []string{"spec.nodeName"},
+	kind := &api.Kind{Versions: []api.Version{{Version: "v1"}}, Kind: "Pod", Plural: "pods", Namespaced: true, FieldNames: []string{"spec.nodeName"},
 		Fields:  func(o api.Object) fields.Set { return fields.Set{"spec.nodeName": o.(*corev1.Pod).Spec.NodeName} },
 		Indexes: []api.Index{{Name: "spec.nodeName"}}}
 	pod := &corev1.Pod{}
@@ -55,7 +55,7 @@ func FuzzSelector(f *testing.F) {
 		if err != nil {
 			return
 		}
-		s, err := newSelector(kind, l, fs)
+		s, err := newSelector(Request{Kind: kind}, l, fs)
 		if err != nil {
 			return
 		}

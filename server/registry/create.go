@@ -72,14 +72,19 @@ func (r *Registry) createOnce(ctx context.Context, req Request, obj api.Object, 
 		}
 		return obj, nil
 	}
+	if obj, err = req.Kind.ConvertTo(obj, req.Kind.Hub()); err != nil {
+		return nil, err
+	}
 	out, err := r.store.Create(ctx, req.Kind, obj)
-	stored = err == nil
-	return out, err
+	if stored = err == nil; !stored {
+		return nil, err
+	}
+	return req.spoken(out)
 }
 
 // prepareNew takes obj from what was sent to what is stored.
 func (r *Registry) prepareNew(ctx context.Context, a *Attributes, obj api.Object, applied bool) error {
-	k := a.Kind
+	k := a.Kind.StrategyOf(a.Version)
 	if k.Default != nil {
 		k.Default(obj)
 	}
@@ -89,11 +94,11 @@ func (r *Registry) prepareNew(ctx context.Context, a *Attributes, obj api.Object
 	if k.PrepareCreate != nil {
 		k.PrepareCreate(obj)
 	}
-	errs := validateNewMeta(k, obj)
+	errs := validateNewMeta(a.Kind, obj)
 	if k.Validate != nil {
 		errs = append(errs, k.Validate(obj)...)
 	}
-	if err := invalid(k, obj.GetName(), errs); err != nil {
+	if err := invalid(a.Kind, obj.GetName(), errs); err != nil {
 		return err
 	}
 	if err := r.validate(ctx, a); err != nil {

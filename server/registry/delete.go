@@ -70,14 +70,15 @@ func ReturnsDeleted(k *api.Kind) bool {
 }
 
 func (r *Registry) deleteOnce(ctx context.Context, req Request, opts *metav1.DeleteOptions) (api.Object, bool, error) {
-	old := r.store.Snapshot().Get(req.Kind, req.Namespace, req.Name)
+	snap := r.store.Snapshot()
+	old := snap.Get(req.Kind, req.Namespace, req.Name)
 	if old == nil {
-		return nil, false, notFound(req.Kind, req.Name)
+		return r.deleteUnreadable(ctx, snap, req, opts)
 	}
 	if err := checkDeletePreconditions(req.Kind, opts.Preconditions, old); err != nil {
 		return nil, false, err
 	}
-	a := &Attributes{Request: req, Verb: VerbDelete, Old: old, Options: opts}
+	a := &Attributes{Request: req, Verb: VerbDelete, Old: req.spokenIfPossible(old), Options: opts}
 	stored := false
 	defer func() { a.finish(stored) }()
 	if err := r.admit(ctx, a); err != nil {
@@ -88,8 +89,27 @@ func (r *Registry) deleteOnce(ctx context.Context, req Request, opts *metav1.Del
 	}
 	next, gone := decideDelete(req.Kind, old, opts, r.now())
 	out, err := r.applyDelete(ctx, req, old, next, gone)
-	stored = err == nil
-	return out, gone, err
+	if stored = err == nil; !stored {
+		return nil, gone, err
+	}
+	return req.spokenIfPossible(out), gone, nil
+}
+
+// deleteUnreadable removes what is stored but cannot be read, if the caller says that this is meant: nobody can tell what
+// finalizers and owners it had, so none of them is asked.
+func (r *Registry) deleteUnreadable(ctx context.Context, snap *store.Snapshot, req Request, opts *metav1.DeleteOptions) (api.Object, bool, error) {
+	ignore := opts.IgnoreStoreReadErrorWithClusterBreakingPotential
+	if ignore == nil || !*ignore || snap.Unreadable(req.Kind, req.Namespace, req.Name) == nil {
+		return nil, false, missing(snap, req)
+	}
+	if req.DryRun {
+		obj := req.Kind.Hub().New()
+		obj.SetNamespace(req.Namespace)
+		obj.SetName(req.Name)
+		return obj, true, nil
+	}
+	obj, err := r.store.Delete(ctx, req.Kind, req.Namespace, req.Name, 0)
+	return obj, true, err
 }
 
 func checkDeletePreconditions(k *api.Kind, p *metav1.Preconditions, old api.Object) error {
@@ -128,7 +148,10 @@ func decideDelete(k *api.Kind, old api.Object, opts *metav1.DeleteOptions, now t
 	if pending {
 		return nil, false
 	}
-	finalizers := deletionFinalizers(k, old, opts)
+	if obj.GetDeletionTimestamp() == nil && k.BeginDelete != nil {
+		k.BeginDelete(obj, now)
+	}
+	finalizers := deletionFinalizers(k, obj, opts)
 	changed := !slices.Equal(finalizers, old.GetFinalizers())
 	obj.SetFinalizers(finalizers)
 	if graceful && *obj.GetDeletionGracePeriodSeconds() > 0 {

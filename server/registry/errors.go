@@ -58,7 +58,7 @@ func statusError(k *api.Kind, verb, name string, err error) error {
 		return modified(k, name)
 	case errors.Is(err, store.ErrCompacted):
 		return apierrors.NewResourceExpired(textListTooOld)
-	case errors.Is(err, store.ErrUnavailable):
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrKindRemoved):
 		return unavailable(k, verb, name, err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return apierrors.NewTimeoutError(fmt.Sprintf("%s %s %q did not finish in time", verb, k.GroupResource(), name), 1)

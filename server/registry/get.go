@@ -29,9 +29,20 @@ func (r *Registry) Get(ctx context.Context, req Request, opts metav1.GetOptions)
 	}
 	obj := snap.Get(req.Kind, req.Namespace, req.Name)
 	if obj == nil {
-		return nil, notFound(req.Kind, req.Name)
+		return nil, missing(snap, req)
+	}
+	if obj, err = req.spoken(obj); err != nil {
+		return nil, statusError(req.Kind, "get", req.Name, err)
 	}
 	return project(sub, obj)
+}
+
+// missing says why an object is not in a snapshot: it does not exist, or what is stored of it cannot be read.
+func missing(snap *store.Snapshot, req Request) error {
+	if err := snap.Unreadable(req.Kind, req.Namespace, req.Name); err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	return notFound(req.Kind, req.Name)
 }
 
 // atLeast returns the newest snapshot, once it is not older than the resourceVersion asked for ("" and "0": any).

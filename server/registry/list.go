@@ -28,7 +28,7 @@ func (r *Registry) List(ctx context.Context, req Request, opts ListOptions) (*Li
 	if err := validateListOptions(opts, false); err != nil {
 		return nil, err
 	}
-	sel, err := newSelector(req.Kind, opts.Labels, opts.Fields)
+	sel, err := newSelector(req, opts.Labels, opts.Fields)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +36,14 @@ func (r *Registry) List(ctx context.Context, req Request, opts ListOptions) (*Li
 	if err != nil {
 		return nil, err
 	}
-	return page(snap, req, &sel, after, opts.Limit), nil
+	if n := snap.UnreadableCount(req.Kind, req.Namespace); n > 0 {
+		req.Warnf("%d stored %s cannot be read and are not in this list; see the server's log", n, req.Kind.Plural)
+	}
+	list := page(snap, req, &sel, after, opts.Limit)
+	if list.Items, err = req.allSpoken(list.Items); err != nil {
+		return nil, err
+	}
+	return list, nil
 }
 
 // listAt chooses the state to list, and the key to go on after, by resourceVersion, its match and the continue token.

@@ -23,13 +23,6 @@ func (req *Request) Manager() string {
 	return name
 }
 
-func (req *Request) version() *api.Version {
-	if req.Version != nil {
-		return req.Version
-	}
-	return req.Kind.Hub()
-}
-
 // manageNew records in a new object who set its fields.
 func (r *Registry) manageNew(req Request, obj api.Object) error {
 	m, err := managedfields.For(req.Kind, req.version(), req.Subresource)

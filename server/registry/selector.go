@@ -2,6 +2,7 @@ package registry
 
 import (
 	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
@@ -18,7 +19,8 @@ const (
 
 // selector is a label and a field selector made ready for one kind. The zero value lets everything through.
 type selector struct {
-	kind   *api.Kind
+	kind    *api.Kind
+	version *api.Version
 	labels labels.Selector // nil: everything
 	fields fields.Requirements
 	// name and namespace are what equality requirements on these fields ask for; index and value what one on an indexed
@@ -30,8 +32,8 @@ type selector struct {
 }
 
 // newSelector checks that the kind has all the fields that are selected.
-func newSelector(k *api.Kind, byLabel labels.Selector, byField fields.Selector) (selector, error) {
-	s := selector{kind: k}
+func newSelector(request Request, byLabel labels.Selector, byField fields.Selector) (selector, error) {
+	s := selector{kind: request.Kind, version: request.version()}
 	if byLabel != nil && !byLabel.Empty() {
 		s.labels = byLabel
 	}
@@ -40,7 +42,7 @@ func newSelector(k *api.Kind, byLabel labels.Selector, byField fields.Selector) 
 	}
 	s.fields = byField.Requirements()
 	for _, req := range s.fields {
-		if err := checkField(k, req.Field); err != nil {
+		if err := s.check(req.Field); err != nil {
 			return selector{}, err
 		}
 		s.note(req)
@@ -70,16 +72,18 @@ func (s *selector) note(req fields.Requirement) {
 	}
 }
 
-func checkField(k *api.Kind, name string) error {
-	if name == fieldName || name == fieldNamespace {
+func (s *selector) check(name string) error {
+	if name == fieldName || name == fieldNamespace && (s.kind.Namespaced || s.version.Custom == nil) {
 		return nil
 	}
-	for _, known := range k.FieldNames {
-		if known == name {
-			return nil
-		}
+	known := s.kind.FieldNames
+	if s.version.Custom != nil {
+		known = s.version.Custom.FieldNames
 	}
-	if len(k.FieldNames) == 0 {
+	if slices.Contains(known, name) {
+		return nil
+	}
+	if len(known) == 0 && s.version.Custom == nil {
 		return apierrors.NewBadRequest(fmt.Sprintf("%q is not a known field selector: only %q, %q", name, fieldName, fieldNamespace))
 	}
 	return apierrors.NewBadRequest("field label not supported: " + name)
@@ -94,8 +98,8 @@ func (s *selector) matches(obj api.Object) bool {
 		return false
 	}
 	var set fields.Set
-	if s.kindFields && s.kind.Fields != nil {
-		set = s.kind.Fields(obj)
+	if s.kindFields {
+		set = s.set(obj)
 	}
 	for _, req := range s.fields {
 		if (s.fieldOf(obj, set, req.Field) == req.Value) == (req.Operator == selection.NotEquals) {
@@ -103,6 +107,25 @@ func (s *selector) matches(obj api.Object) bool {
 		}
 	}
 	return true
+}
+
+// set is what can be selected by, of an object of the version that the request speaks. One that cannot be converted to
+// it (its webhook does not answer) has no fields: a watch must not end for one object.
+func (s *selector) set(obj api.Object) fields.Set {
+	if s.version.Custom == nil {
+		if s.kind.Fields == nil {
+			return nil
+		}
+		return s.kind.Fields(obj)
+	}
+	if s.version.Custom.Fields == nil {
+		return nil
+	}
+	spoken, err := s.kind.ConvertTo(obj, s.version)
+	if err != nil {
+		return nil
+	}
+	return s.version.Custom.Fields(spoken)
 }
 
 func (s *selector) fieldOf(obj api.Object, set fields.Set, name string) string {

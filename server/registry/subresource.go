@@ -14,7 +14,7 @@ func subresource(req Request) (*api.Subresource, error) {
 	if req.Subresource == "" {
 		return nil, nil
 	}
-	if sub := req.Kind.Subresource(req.Subresource); sub != nil {
+	if sub := req.Kind.SubresourceOf(req.Version, req.Subresource); sub != nil {
 		return sub, nil
 	}
 	return nil, notFound(req.Kind, req.Name+"/"+req.Subresource)

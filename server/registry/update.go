@@ -48,6 +48,8 @@ type update struct {
 	opts      UpdateOptions
 	// unconditional: what was sent names no resourceVersion, so that losing a race is no conflict.
 	unconditional bool
+	// stale: the object is stored in another version than the hub, so that writing it as it is changes it.
+	stale bool
 }
 
 // raced says that the attempt failed only because another writer was faster, and may be made again.
@@ -74,17 +76,22 @@ func pause(ctx context.Context, attempt int) error {
 }
 
 func (u *update) once(ctx context.Context) (out api.Object, created bool, err error) {
-	old := u.r.store.Snapshot().Get(u.req.Kind, u.req.Namespace, u.req.Name)
-	if old == nil {
+	stored := u.r.store.Snapshot().Get(u.req.Kind, u.req.Namespace, u.req.Name)
+	if stored == nil {
 		if !u.opts.CreateIfMissing || u.sub != nil {
 			return nil, false, notFound(u.req.Kind, u.req.Name)
 		}
 		out, err = u.create(ctx)
 		return out, true, err
 	}
-	if err := checkPreconditions(u.req.Kind, u.opts.Preconditions, old); err != nil {
+	if err := checkPreconditions(u.req.Kind, u.opts.Preconditions, stored); err != nil {
 		return nil, false, err
 	}
+	old, err := u.req.spoken(stored)
+	if err != nil {
+		return nil, false, err
+	}
+	u.stale = !ofHub(u.req.Kind, stored)
 	obj, err := u.next(old)
 	if err != nil {
 		return nil, false, err
@@ -215,20 +222,26 @@ func (u *update) store(ctx context.Context, obj, old api.Object) (api.Object, er
 		if err != nil {
 			return nil, err
 		}
-		if same {
+		if same && !u.stale {
 			return old, nil
 		}
 	}
 	if u.req.DryRun {
 		return obj, nil
 	}
-	out, err := u.r.store.Update(ctx, u.req.Kind, obj, revisionOf(old))
-	stored = err == nil
-	return out, err
+	hub, err := u.req.Kind.ConvertTo(obj, u.req.Kind.Hub())
+	if err != nil {
+		return nil, err
+	}
+	out, err := u.r.store.Update(ctx, u.req.Kind, hub, revisionOf(old))
+	if stored = err == nil; !stored {
+		return nil, err
+	}
+	return u.req.spoken(out)
 }
 
 func (u *update) prepare(ctx context.Context, a *Attributes, obj, old api.Object) error {
-	k := u.req.Kind
+	k := u.req.Kind.StrategyOf(u.req.Version)
 	if err := ensureNamespace(u.req, obj); err != nil {
 		return err
 	}
@@ -248,7 +261,7 @@ func (u *update) prepare(ctx context.Context, a *Attributes, obj, old api.Object
 			k.PrepareUpdate(obj, old)
 		}
 	}
-	if err := invalid(k, obj.GetName(), u.check(obj, old)); err != nil {
+	if err := invalid(u.req.Kind, obj.GetName(), u.check(obj, old)); err != nil {
 		return err
 	}
 	if err := u.r.validate(ctx, a); err != nil {
@@ -264,11 +277,12 @@ func (u *update) prepare(ctx context.Context, a *Attributes, obj, old api.Object
 
 func (u *update) check(obj, old api.Object) field.ErrorList {
 	errs := validateMetaUpdate(obj, old)
+	k := u.req.Kind.StrategyOf(u.req.Version)
 	switch {
 	case u.sub != nil && u.sub.Validate != nil:
 		errs = append(errs, u.sub.Validate(obj, old)...)
-	case u.sub == nil && u.req.Kind.ValidateUpdate != nil:
-		errs = append(errs, u.req.Kind.ValidateUpdate(obj, old)...)
+	case u.sub == nil && k.ValidateUpdate != nil:
+		errs = append(errs, k.ValidateUpdate(obj, old)...)
 	}
 	return errs
 }

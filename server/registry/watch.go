@@ -28,7 +28,7 @@ func (r *Registry) Watch(ctx context.Context, req Request, opts ListOptions) (*W
 	if err := validateListOptions(opts, true); err != nil {
 		return nil, err
 	}
-	sel, err := newSelector(req.Kind, opts.Labels, opts.Fields)
+	sel, err := newSelector(req, opts.Labels, opts.Fields)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +108,8 @@ func watchError(w *store.Watch, from int64, s *store.Store) func() error {
 	return func() error {
 		err := w.Err()
 		switch {
-		case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrSlow):
+		case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrSlow),
+		errors.Is(err, store.ErrKindRemoved):
 			return nil // the watch just ends: its reader goes on from the last revision it saw
 		case errors.Is(err, store.ErrCompacted):
 			return tooOld(from, s.Snapshot())

@@ -102,6 +102,9 @@ func decodeJSON(k *api.Kind, value []byte) (api.Object, error) {
 	if err := json.Unmarshal(value, &head); err != nil {
 		return nil, err
 	}
+	if k.Convert != nil {
+		return decodeCustom(value)
+	}
 	v, err := versionOf(k, head.APIVersion, head.Kind)
 	if err != nil {
 		return nil, err
@@ -116,6 +119,16 @@ func decodeJSON(k *api.Kind, value []byte) (api.Object, error) {
 		return nil, err
 	}
 	return toHub(v, obj)
+}
+
+// decodeCustom keeps an object in the version it is stored in, even one that its definition has no more: the object can
+// still be seen and deleted.
+func decodeCustom(value []byte) (api.Object, error) {
+	obj := &unstructured.Unstructured{}
+	if err := obj.UnmarshalJSON(value); err != nil {
+		return nil, err
+	}
+	return obj, nil
 }
 
 // versionOf finds which version of k an apiVersion names.

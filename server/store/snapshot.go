@@ -32,6 +32,11 @@ func newLayout(kinds []*api.Kind) *layout {
 	return l
 }
 
+func (l *layout) has(k *api.Kind) bool {
+	_, ok := l.slot[k]
+	return ok
+}
+
 // kinds in the order of their slots.
 func (l *layout) kinds() []*api.Kind {
 	return slices.SortedFunc(maps.Keys(l.slot), func(a, b *api.Kind) int { return l.slot[a] - l.slot[b] })
@@ -104,6 +109,12 @@ func (s *Snapshot) ByIndex(k *api.Kind, index, value string) iter.Seq[api.Object
 func (s *Snapshot) table(k *api.Kind) *table {
 	if slot, ok := s.layout.slot[k]; ok {
 		return s.tables[slot]
+	}
+	if k != nil && k.Convert != nil {
+		// A request that began with a definition which has been replaced meanwhile finds the same objects.
+		if slot, ok := s.layout.byPrefix[k.Prefix]; ok {
+			return s.tables[slot]
+		}
 	}
 	return nil
 }

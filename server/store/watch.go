@@ -102,13 +102,15 @@ func (c *cache) register(w *Watch) (missing bool, from, to int64, err error) {
 	if from == 0 {
 		from = to
 	}
+	for _, k := range w.opts.Kinds {
+		if c.rings[k] == nil {
+			return false, 0, 0, fmt.Errorf("watch %s: the kind is not cached: %w", k.Kind, ErrKindRemoved)
+		}
+	}
 	var past []*Event
 	if from < to {
 		for _, k := range w.kinds() {
 			r := c.rings[k]
-			if r == nil {
-				return false, 0, 0, fmt.Errorf("watch %s: the kind is not cached: %w", k.Kind, ErrNotFound)
-			}
 			events, ok := r.after(from)
 			if !ok {
 				past, missing = nil, true
@@ -368,7 +370,7 @@ func (ws *watchers) endAll(err error) {
 
 // endKind ends the watches that name k.
 func (ws *watchers) endKind(k *api.Kind) {
-	err := fmt.Errorf("the kind %s was removed: %w", k.Kind, ErrNotFound)
+	err := fmt.Errorf("%s: %w", k.Kind, ErrKindRemoved)
 	ws.endList(ws.byKind[k], err)
 	ws.endIndexes(k, err)
 }
