@@ -32,10 +32,11 @@ deps: ## install the Debian packages that building, running and testing need
 .PHONY: build
 build: deps bin/skiff ## build bin/skiff, one static executable
 
+# Without -trimpath, which only releases need: this way the build, vet and the tests share what the compiler made.
 .PHONY: bin/skiff
 bin/skiff:
 	@mkdir -p bin
-	go build -tags '$(TAGS)' -trimpath -ldflags '$(LDFLAGS)' -o $@ .
+	@go build -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o $@ .
 
 .PHONY: run
 run: build ## build, and run a node in the foreground (needs root)
