@@ -37,12 +37,24 @@ func BuiltIn() []*Kind {
 		ingress(),
 		ingressClass(),
 		networkPolicy(),
+		ipAddress(),
+		serviceCIDR(),
 
 		role(),
 		roleBinding(),
 		clusterRole(),
 		clusterRoleBinding(),
 		certificateSigningRequest(),
+
+		mutatingWebhookConfiguration(),
+		validatingWebhookConfiguration(),
+		mutatingAdmissionPolicy(),
+		mutatingAdmissionPolicyBinding(),
+		validatingAdmissionPolicy(),
+		validatingAdmissionPolicyBinding(),
+		clusterTrustBundle(),
+		podCertificateRequest(),
+		customResourceDefinition(),
 
 		lease(),
 		priorityClass(),
@@ -55,5 +67,7 @@ func BuiltIn() []*Kind {
 		csiStorageCapacity(),
 		volumeAttachment(),
 		volumeAttributesClass(),
+		storageVersionMigration(),
+		apiService(),
 	}, reviews())
 }
