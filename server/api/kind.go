@@ -1,6 +1,7 @@
 package api
 
 import (
+	"sync"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -115,6 +116,8 @@ type CustomVersion struct {
 	Columns      []Column
 	Fields       func(Object) fields.Set
 	FieldNames   []string
+	// Memo is where others keep what they have made of this version, so that it goes when the definition does.
+	Memo sync.Map
 }
 
 // Strategy says what a kind does with an object that comes in. Each func works on hub objects and may change

@@ -21,8 +21,8 @@ const (
 type selector struct {
 	kind    *api.Kind
 	version *api.Version
-	labels labels.Selector // nil: everything
-	fields fields.Requirements
+	labels  labels.Selector // nil: everything
+	fields  fields.Requirements
 	// name and namespace are what equality requirements on these fields ask for; index and value what one on an indexed
 	// field does. They choose a cheap way to the candidates, which are then matched in full.
 	name, namespace string

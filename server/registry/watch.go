@@ -109,7 +109,7 @@ func watchError(w *store.Watch, from int64, s *store.Store) func() error {
 		err := w.Err()
 		switch {
 		case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrSlow),
-		errors.Is(err, store.ErrKindRemoved):
+			errors.Is(err, store.ErrKindRemoved):
 			return nil // the watch just ends: its reader goes on from the last revision it saw
 		case errors.Is(err, store.ErrCompacted):
 			return tooOld(from, s.Snapshot())

@@ -25,23 +25,34 @@ func (m *Manager) newFull() (*apimanaged.FieldManager, error) {
 	}
 	gvk, hub := gvkOf(m.kind, m.version), m.kind.GVK().GroupVersion()
 	if _, custom := m.version.New().(*unstructured.Unstructured); custom {
-		return apimanaged.NewDefaultCRDFieldManager(apimanaged.NewDeducedTypeConverter(), c, c, c, gvk, hub, m.subresource, reset)
+		types, err := customConverter(m.kind)
+		if err != nil {
+			return nil, err
+		}
+		if m.kind.Convert != nil {
+			hub = gvk.GroupVersion() // a request for a custom kind works on objects of its own version
+		}
+		return apimanaged.NewDefaultCRDFieldManager(types, c, c, c, gvk, hub, m.subresource, reset)
 	}
-	return apimanaged.NewDefaultFieldManager(builtIn(), c, c, c, gvk, hub, m.subresource, reset)
+	return apimanaged.NewDefaultFieldManager(builtInConverter(m.kind), c, c, c, gvk, hub, m.subresource, reset)
 }
 
 // Apply merges config, which is what a client applies in this manager's version, into live (nil: it does not exist),
-// and returns a new hub object with its managedFields. Fields that others manage differently are a conflict, which
+// and returns a new hub object (of a custom kind: one of this manager's version) with its managedFields. Fields that others manage differently are a conflict, which
 // force resolves.
 func (m *Manager) Apply(live api.Object, config *unstructured.Unstructured, manager string, force bool) (api.Object, error) {
 	full, err := m.full()
 	if err != nil {
 		return nil, err
 	}
-	if live == nil {
-		live = m.kind.Hub().New()
+	worksOn := m.kind.Hub()
+	if m.kind.Convert != nil {
+		worksOn = m.version
 	}
-	current, err := converter{m.kind}.from(live, m.kind.Hub(), m.version)
+	if live == nil {
+		live = worksOn.New()
+	}
+	current, err := converter{m.kind}.from(live, worksOn, m.version)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +60,7 @@ func (m *Manager) Apply(live api.Object, config *unstructured.Unstructured, mana
 	if err != nil {
 		return nil, err
 	}
-	hub, err := converter{m.kind}.ConvertToVersion(merged, m.kind.GVK().GroupVersion())
+	hub, err := converter{m.kind}.ConvertToVersion(merged, gvkOf(m.kind, worksOn).GroupVersion())
 	if err != nil {
 		return nil, err
 	}
@@ -64,8 +75,7 @@ func (m *Manager) Apply(live api.Object, config *unstructured.Unstructured, mana
 }
 
 func (m *Manager) fullCreate(obj api.Object, manager string) error {
-	empty := m.kind.Hub().New()
-	return m.fullUpdate(empty, obj, manager)
+	return m.fullUpdate(m.kind.Hub().New(), obj, manager)
 }
 
 func (m *Manager) fullUpdate(old, obj api.Object, manager string) error {
@@ -165,6 +175,9 @@ func (c converter) structured(in runtime.Object, v *api.Version) (api.Object, er
 
 // from converts between two versions, by way of the hub. The result is a copy that carries its TypeMeta.
 func (c converter) from(in api.Object, from, to *api.Version) (api.Object, error) {
+	if c.kind.Convert != nil {
+		return c.custom(in, to)
+	}
 	out := in.DeepCopyObject().(api.Object)
 	var err error
 	if from != to && from.ToHub != nil {
@@ -178,6 +191,18 @@ func (c converter) from(in api.Object, from, to *api.Version) (api.Object, error
 		}
 	}
 	out.GetObjectKind().SetGroupVersionKind(gvkOf(c.kind, to))
+	return out, nil
+}
+
+// custom converts objects of custom kinds, which say themselves which version they are of. Empty ones become empty ones
+// without asking a webhook.
+func (c converter) custom(in api.Object, to *api.Version) (api.Object, error) {
+	out := in.DeepCopyObject().(api.Object)
+	gvk := gvkOf(c.kind, to)
+	if _, ok := out.(*unstructured.Unstructured); ok && out.GetName() != "" && out.GetObjectKind().GroupVersionKind() != gvk {
+		return c.kind.ConvertTo(out, to)
+	}
+	out.GetObjectKind().SetGroupVersionKind(gvk)
 	return out, nil
 }
 

@@ -58,7 +58,10 @@ var managers sync.Map
 
 // For returns the manager of a version and subresource of a kind.
 func For(k *api.Kind, v *api.Version, subresource string) (*Manager, error) {
-	key := managerKey{v, subresource}
+	key, managers := managerKey{v, subresource}, &managers
+	if v.Custom != nil {
+		managers = &v.Custom.Memo // definitions change, and their managers must go with them
+	}
 	if m, ok := managers.Load(key); ok {
 		return m.(*Manager), nil
 	}
@@ -78,7 +81,7 @@ func newManager(k *api.Kind, v *api.Version, subresource string) (*Manager, erro
 	m := &Manager{
 		kind: k, version: v, subresource: subresource, shape: s,
 		apiVersion: gvkOf(k, v).GroupVersion().String(),
-		reset:      resetFields(k, subresource),
+		reset:      resetFields(k, v, subresource),
 	}
 	if m.empty, err = s.typed(v.New()); err != nil {
 		return nil, err
@@ -87,9 +90,11 @@ func newManager(k *api.Kind, v *api.Version, subresource string) (*Manager, erro
 	return m, nil
 }
 
-func resetFields(k *api.Kind, subresource string) *fieldpath.Set {
+func resetFields(k *api.Kind, v *api.Version, subresource string) *fieldpath.Set {
 	switch {
-	case subresource == "" && k.Subresource("status") != nil:
+	case subresource == "status" && v.Custom != nil:
+		return fieldpath.NewSet(fieldpath.MakePathOrDie("metadata"), fieldpath.MakePathOrDie("spec"))
+	case subresource == "" && k.SubresourceOf(v, "status") != nil:
 		return fieldpath.NewSet(fieldpath.MakePathOrDie("status"))
 	case subresource == "status":
 		return fieldpath.NewSet(fieldpath.MakePathOrDie("spec"))
@@ -107,6 +112,9 @@ func (m *Manager) Created(obj api.Object, manager string, now metav1.Time) error
 		return err
 	}
 	changes, err := m.compare(m.empty, versioned)
+	if err != nil && m.kind.Convert != nil {
+		return m.fullCreate(obj, manager)
+	}
 	if err != nil {
 		return err
 	}
@@ -128,6 +136,10 @@ func (m *Manager) Updated(old, obj api.Object, manager string, now metav1.Time) 
 		return false, m.fullUpdate(old, obj, manager)
 	}
 	changes, err := m.changes(old, obj)
+	if err != nil && m.kind.Convert != nil {
+		// Lists that do not keep to their schema cannot be compared, and custom objects may have such, from before the schema.
+		return false, m.fullUpdate(old, obj, manager)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -242,6 +254,9 @@ func (m *Manager) newEntry(manager string, now metav1.Time) metav1.ManagedFields
 }
 
 func (m *Manager) toVersion(obj api.Object) (api.Object, error) {
+	if m.kind.Convert != nil {
+		return obj, nil // it is of this version already
+	}
 	if m.version.FromHub == nil {
 		return obj, nil
 	}

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"sync"
 
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	extensionsconfigurations "k8s.io/apiextensions-apiserver/pkg/client/applyconfiguration"
 	"k8s.io/apimachinery/pkg/runtime"
 	apimanaged "k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/client-go/applyconfigurations"
@@ -23,11 +25,30 @@ var builtIn = sync.OnceValue(func() apimanaged.TypeConverter {
 	return applyconfigurations.NewTypeConverter(api.Scheme)
 })
 
+// extensions converts CustomResourceDefinitions, which client-go does not know.
+var extensions = sync.OnceValue(func() apimanaged.TypeConverter {
+	return extensionsconfigurations.NewTypeConverter(api.Scheme)
+})
+
+func builtInConverter(k *api.Kind) apimanaged.TypeConverter {
+	if k.Group == apiextensionsv1.GroupName {
+		return extensions()
+	}
+	return builtIn()
+}
+
 // Warm parses the schema of the built-in kinds now instead of at the first write.
-func Warm() {
+func Warm() { BuiltIn() }
+
+// BuiltIn is the schema of the built-in kinds: how each list and map merges, and defaults. It is shared: do not change it.
+func BuiltIn() *schema.Schema {
 	pod := &corev1.Pod{}
 	pod.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Pod"))
-	_, _ = builtIn().ObjectToTyped(pod)
+	tv, err := builtIn().ObjectToTyped(pod)
+	if err != nil {
+		panic(err) // client-go's own schema has pods
+	}
+	return tv.Schema()
 }
 
 // shape is where an object's type is in a schema: all that is needed to compare two of them.
@@ -40,11 +61,10 @@ type shape struct {
 func shapeOf(k *api.Kind, v *api.Version) (shape, error) {
 	empty := v.New()
 	if _, custom := empty.(*unstructured.Unstructured); custom {
-		t := typed.DeducedParseableType
-		return shape{t.Schema, t.TypeRef}, nil
+		return customShape(k, v)
 	}
 	empty.GetObjectKind().SetGroupVersionKind(gvkOf(k, v))
-	tv, err := builtIn().ObjectToTyped(empty)
+	tv, err := builtInConverter(k).ObjectToTyped(empty)
 	if err != nil {
 		return shape{}, fmt.Errorf("find the schema of %s: %w", gvkOf(k, v), err)
 	}
