@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -101,6 +102,9 @@ func externallyReachable(s *corev1.ServiceSpec) bool {
 func prepareServiceUpdate(s, old *corev1.Service) {
 	s.Status = old.Status
 	if needsClusterIP(s) && needsClusterIP(old) {
+		if s.Spec.ClusterIP != "" && s.Spec.ClusterIP != old.Spec.ClusterIP && slices.Equal(s.Spec.ClusterIPs, old.Spec.ClusterIPs) {
+			s.Spec.ClusterIPs = []string{s.Spec.ClusterIP} // a client that knows only the older field changed it
+		}
 		blank(&s.Spec.ClusterIP, old.Spec.ClusterIP)
 		if len(s.Spec.ClusterIPs) == 0 && s.Spec.ClusterIP == old.Spec.ClusterIP {
 			s.Spec.ClusterIPs = old.Spec.ClusterIPs
