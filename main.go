@@ -41,6 +41,7 @@ func commands() []subcommand {
 		{"kubectl", "…", "the Kubernetes command line", command.Kubectl},
 		{"image", "pull|import|ls|rm …", "look after the images of this node", command.Image},
 		{"token", "[flags]", "print the token that joins an agent to this server", command.Token},
+		{"secrets-encrypt", "status|rotate|…", "look after the keys that encrypt what this server stores", command.SecretsEncrypt},
 		{"cleanup", "[flags]", "stop every pod of this node and remove its mounts, cgroups, links and rules; data stay", command.CleanUp},
 		{"version", "", "print the version", runVersion},
 	}

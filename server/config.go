@@ -34,8 +34,12 @@ type Config struct {
 
 	// Token and AgentToken join servers and agents; made at random when empty.
 	Token, AgentToken string
+	// EncryptionProviderConfig is an EncryptionConfiguration of the operator's own; "": keys that the server looks after.
+	EncryptionProviderConfig string
 	// NodeGrace is how long a node may be silent before it counts as lost.
 	NodeGrace time.Duration
+	// DisableControllers leaves only the loops without which the API itself would not work; DisableScheduler leaves pods unbound.
+	DisableControllers, DisableScheduler bool
 
 	Now func() time.Time
 	Log *slog.Logger
@@ -54,6 +58,9 @@ func (c *Config) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.NodePortRange, "service-node-port-range", wellknown.DefaultNodePortRange, "ports for NodePort Services")
 	f.StringVar(&c.Token, "token", "", "secret that joins servers and agents (default: made at random)")
 	f.StringVar(&c.AgentToken, "agent-token", "", "secret that joins agents only (default: made at random)")
+	f.StringVar(&c.EncryptionProviderConfig, "encryption-provider-config", "", "file with an EncryptionConfiguration (aesgcm, secretbox, aescbc, identity) for what etcd holds (default: Secrets, with keys that skiff makes and `skiff secrets-encrypt` rotates)")
+	f.BoolVar(&c.DisableControllers, "disable-controller-manager", false, "run no controllers but those that belong to the API server (for tests of clients, and clusters that bring their own)")
+	f.BoolVar(&c.DisableScheduler, "disable-scheduler", false, "run no scheduler")
 	f.DurationVar(&c.NodeGrace, "node-monitor-grace-period", nodelifecycle.DefaultGracePeriod, "how long a node may be silent before it is not Ready; nodes give a sign of life every 20 s")
 }
 

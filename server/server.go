@@ -28,6 +28,7 @@ import (
 	"codeberg.org/skiff/skiff/server/registry"
 	"codeberg.org/skiff/skiff/server/scheduler"
 	"codeberg.org/skiff/skiff/server/store"
+	"codeberg.org/skiff/skiff/server/store/encrypt"
 )
 
 // Server is one control plane process. See doc.go.
@@ -45,14 +46,16 @@ type Server struct {
 
 	catalogue *api.Catalogue
 	store     *store.Store
-	registry  *registry.Registry
-	apiserver *apiserver.Server
-	outbound  *outbound.Client // to webhooks and aggregated API servers
-	client    *client.Client   // of system:apiserver
-	recorder  *client.Recorder
-	engine    *controller.Engine
-	scheduler *scheduler.Scheduler
-	joining   joining
+	// encryption looks after the keys of what etcd holds.
+	encryption *encrypt.Rotator
+	registry   *registry.Registry
+	apiserver  *apiserver.Server
+	outbound   *outbound.Client // to webhooks and aggregated API servers
+	client     *client.Client   // of system:apiserver
+	recorder   *client.Recorder
+	engine     *controller.Engine
+	scheduler  *scheduler.Scheduler
+	joining    joining
 
 	ready chan struct{}
 }
@@ -108,7 +111,10 @@ func (s *Server) wireStore() (err error) {
 	if s.catalogue, err = api.NewCatalogue(api.BuiltIn()); err != nil {
 		return err
 	}
-	s.store, err = store.New(store.Config{Dir: s.cfg.Paths.Etcd(), Name: s.cfg.NodeName, Catalogue: s.catalogue, Log: s.cfg.Log.With("component", "store")})
+	if err = s.wireEncryption(); err != nil {
+		return err
+	}
+	s.store, err = store.New(store.Config{Dir: s.cfg.Paths.Etcd(), Name: s.cfg.NodeName, Catalogue: s.catalogue, Transformer: s.encryption.Live(), Log: s.cfg.Log.With("component", "store")})
 	return err
 }
 
@@ -181,7 +187,12 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil // ctx ended
 		}
 		g.Go(func() error { return s.engine.Run(ctx) })
-		g.Go(func() error { return s.scheduler.Run(ctx) })
+		if !s.cfg.DisableScheduler {
+			g.Go(func() error { return s.scheduler.Run(ctx) })
+		}
+		g.Go(func() error {
+			return ignoreEnd(retry(ctx, s.resumeEncryption, func(err error) { s.cfg.Log.Warn("encryption at rest is not finished", "error", err) }))
+		})
 		g.Go(func() error {
 			return ignoreEnd(retry(ctx, s.labelOwnNode, func(err error) { s.cfg.Log.Warn("the server's own node is not labelled yet", "error", err) }))
 		})

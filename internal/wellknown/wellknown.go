@@ -77,6 +77,9 @@ func (p Paths) Etcd() string { return filepath.Join(p.Data, "server", "etcd") }
 // TLS holds certificate authorities, keys and leaves.
 func (p Paths) TLS() string { return filepath.Join(p.Data, "server", "tls") }
 
+// EncryptionKeys encrypt what etcd holds; see server/store/encrypt.
+func (p Paths) EncryptionKeys() string { return filepath.Join(p.TLS(), "encryption.json") }
+
 // ServerManifests are applied by the server at start.
 func (p Paths) ServerManifests() string { return filepath.Join(p.Data, "server", "manifests") }
 
