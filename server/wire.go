@@ -90,7 +90,11 @@ func (s *Server) wireLoops() (err error) {
 		}
 		ranges = append(ranges, nodeipam.Range{Cluster: p, NodeBits: bits})
 	}
-	controllers := table.Controllers(table.Config{Now: s.cfg.Now, CABundle: s.ca.PEM(), NodeRanges: ranges, NodeGrace: s.cfg.NodeGrace})
+	list := table.Controllers
+	if s.cfg.DisableControllers {
+		list = table.OfAPIServer
+	}
+	controllers := list(table.Config{Now: s.cfg.Now, CABundle: s.ca.PEM(), NodeRanges: ranges, NodeGrace: s.cfg.NodeGrace})
 	if s.engine, err = controller.New(controller.Config{Client: s.client, Controllers: controllers, Now: s.cfg.Now, Log: s.cfg.Log}); err != nil {
 		return err
 	}

@@ -39,9 +39,14 @@ type Config struct {
 	NodeGrace time.Duration
 }
 
-// Controllers returns the table.
+// OfAPIServer are the loops that make the API itself work: upstream runs them in its API server.
+func OfAPIServer(c Config) []controller.Controller {
+	return []controller.Controller{}
+}
+
+// Controllers returns all of them.
 func Controllers(c Config) []controller.Controller {
-	return []controller.Controller{
+	return append(OfAPIServer(c), []controller.Controller{
 		serviceaccount.New(),
 		rootca.New(c.CABundle),
 		namespace.New(func() metav1.Time { return metav1.NewTime(c.Now()) }),
@@ -62,5 +67,5 @@ func Controllers(c Config) []controller.Controller {
 		endpointslicemirroring.New(),
 		ttlafterfinished.New(c.Now),
 		resourcequota.New(),
-	}
+	}...)
 }
