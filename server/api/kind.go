@@ -95,9 +95,9 @@ type Version struct {
 
 	// The rest is for kinds that are not Go types (custom resources); nil for built-in ones.
 
-	// Schema is this version's published OpenAPI v3 schema, whole: with apiVersion, kind and metadata. It is what
-	// OpenAPI documents show and what server-side apply merges by.
-	Schema *spec.Schema
+	// Schema makes this version's published OpenAPI v3 schema, whole: with apiVersion, kind and metadata. It is what
+	// OpenAPI documents show and what server-side apply merges by. A large one takes megabytes, so nobody keeps it.
+	Schema func() *spec.Schema
 	// Prune removes from a decoded object, in place, what the schema does not know, and returns what it removed in the
 	// words of a strict decoding error (unknown field "spec.x"). An error says that the object cannot be one of this kind
 	// at all, because its metadata is not metadata.

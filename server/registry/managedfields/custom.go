@@ -39,7 +39,7 @@ func newCustomConverter(k *api.Kind) (apimanaged.TypeConverter, error) {
 		if v.Schema == nil {
 			return apimanaged.NewDeducedTypeConverter(), nil
 		}
-		models[v.Group+"."+v.Version+"."+k.Kind] = v.Schema
+		models[v.Group+"."+v.Version+"."+k.Kind] = v.Schema()
 	}
 	return apimanaged.NewTypeConverter(models, false)
 }
