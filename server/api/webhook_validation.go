@@ -93,11 +93,9 @@ func validateWebhook(x expressions, path *field.Path, w *admissionv1.MutatingWeb
 	if t := w.TimeoutSeconds; t != nil && (*t > 30 || *t < 1) {
 		c.invalid(path.Child("timeoutSeconds"), *t, "the timeout value must be between 1 and 30 seconds")
 	}
-	for name, s := range map[string]*metav1.LabelSelector{"namespaceSelector": w.NamespaceSelector, "objectSelector": w.ObjectSelector} {
-		if s != nil {
-			c.add(metavalidation.ValidateLabelSelector(s, metavalidation.LabelSelectorValidationOptions{AllowInvalidLabelValueInSelector: keep.labelValues}, path.Child(name))...)
-		}
-	}
+	selector := metavalidation.LabelSelectorValidationOptions{AllowInvalidLabelValueInSelector: keep.labelValues}
+	c.add(metavalidation.ValidateLabelSelector(w.NamespaceSelector, selector, path.Child("namespaceSelector"))...)
+	c.add(metavalidation.ValidateLabelSelector(w.ObjectSelector, selector, path.Child("objectSelector"))...)
 	supported(c, path.Child("reinvocationPolicy"), w.ReinvocationPolicy, reinvocations)
 	validateClientConfig(c, path.Child("clientConfig"), &w.ClientConfig)
 	if !keep.conditions {

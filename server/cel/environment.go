@@ -75,12 +75,16 @@ func extend(set *environment.EnvSet, o Options) (*environment.EnvSet, error) {
 	if o.Authorizer {
 		vars = append(vars, cel.Variable(varAuthorizer, library.AuthorizerType), cel.Variable(varRequestResource, library.ResourceCheckType))
 	}
-	if o.Patch {
-		vars = append(vars, common.ResolverEnvOption(&mutation.DynamicTypeResolver{}), environment.UnversionedLib(library.JSONPatch))
-	}
-	return set.Extend(environment.VersionedOptions{
+	set, err := set.Extend(environment.VersionedOptions{
 		IntroducedVersion: always, EnvOptions: vars, DeclTypes: []*apiservercel.DeclType{request, namespace},
 	}, environment.StrictCostOpt)
+	if err != nil || !o.Patch {
+		return set, err
+	}
+	// In a step of its own: declared types replace the resolver of names.
+	return set.Extend(environment.VersionedOptions{IntroducedVersion: always, EnvOptions: []cel.EnvOption{
+		common.ResolverEnvOption(&mutation.DynamicTypeResolver{}), environment.UnversionedLib(library.JSONPatch),
+	}})
 }
 
 // object declares a type of the given fields; required ones are always there.
