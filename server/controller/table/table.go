@@ -8,6 +8,7 @@ import (
 
 	"codeberg.org/skiff/skiff/server/controller"
 	"codeberg.org/skiff/skiff/server/controller/cronjob"
+	"codeberg.org/skiff/skiff/server/controller/daemonset"
 	"codeberg.org/skiff/skiff/server/controller/deployment"
 	"codeberg.org/skiff/skiff/server/controller/disruption"
 	"codeberg.org/skiff/skiff/server/controller/endpoints"
@@ -24,6 +25,7 @@ import (
 	"codeberg.org/skiff/skiff/server/controller/resourcequota"
 	"codeberg.org/skiff/skiff/server/controller/rootca"
 	"codeberg.org/skiff/skiff/server/controller/serviceaccount"
+	"codeberg.org/skiff/skiff/server/controller/statefulset"
 	"codeberg.org/skiff/skiff/server/controller/tainteviction"
 	"codeberg.org/skiff/skiff/server/controller/ttlafterfinished"
 )
@@ -58,6 +60,8 @@ func Controllers(c Config) []controller.Controller {
 		deployment.New(c.Now),
 		replicaset.New(c.Now),
 		replication.New(c.Now),
+		daemonset.New(c.Now),
+		statefulset.New(c.Now),
 		job.New(c.Now),
 		cronjob.New(c.Now),
 		disruption.New(c.Now),

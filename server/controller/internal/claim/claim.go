@@ -27,11 +27,14 @@ type Claims[T api.Object] struct {
 	Adopt, Release []T
 }
 
-// Of sorts the objects of the owner's namespace.
-func Of[T api.Object](owner api.Object, selector labels.Selector, objects iter.Seq[T]) (c Claims[T]) {
+// Of sorts the objects of the owner's namespace. Those that a filter refuses count as not selected.
+func Of[T api.Object](owner api.Object, selector labels.Selector, objects iter.Seq[T], filters ...func(T) bool) (c Claims[T]) {
 	leaving := owner.GetDeletionTimestamp() != nil
 	for obj := range objects {
 		ref, matches := metav1.GetControllerOfNoCopy(obj), !selector.Empty() && selector.Matches(labels.Set(obj.GetLabels()))
+		for _, accepts := range filters {
+			matches = matches && accepts(obj)
+		}
 		switch {
 		case ref != nil && ref.UID == owner.GetUID() && matches:
 			c.Own = append(c.Own, obj)
