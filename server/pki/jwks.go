@@ -26,7 +26,7 @@ type JWK struct {
 func (t *TokenIssuer) JWKS() []JWK {
 	var set []JWK
 	b64 := base64.RawURLEncoding.EncodeToString
-	for kid, pub := range t.keys {
+	for kid, pub := range t.keys.Load().public {
 		method, err := signingMethod(pub)
 		if err != nil {
 			continue

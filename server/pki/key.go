@@ -50,6 +50,43 @@ func readKey(file string) (crypto.Signer, error) {
 	return key, nil
 }
 
+// readPublicKeys reads every key of a PEM file: public keys, certificates, and the public halves of private keys.
+func readPublicKeys(file string) (keys []crypto.PublicKey, err error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read public keys: %w", err)
+	}
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		var key crypto.PublicKey
+		switch block.Type {
+		case "PUBLIC KEY":
+			key, err = x509.ParsePKIXPublicKey(block.Bytes)
+		case "RSA PUBLIC KEY":
+			key, err = x509.ParsePKCS1PublicKey(block.Bytes)
+		case "CERTIFICATE":
+			var cert *x509.Certificate
+			if cert, err = x509.ParseCertificate(block.Bytes); err == nil {
+				key = cert.PublicKey
+			}
+		case "EC PARAMETERS":
+			continue
+		default:
+			var signer crypto.Signer
+			if signer, err = parseKey(block); err == nil {
+				key = signer.Public()
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		keys = append(keys, key)
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("%s: no PEM key in it", file)
+	}
+	return keys, nil
+}
+
 func parseKey(block *pem.Block) (crypto.Signer, error) {
 	switch block.Type {
 	case "EC PRIVATE KEY":

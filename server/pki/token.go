@@ -8,11 +8,16 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -31,6 +36,8 @@ type TokenClaims struct {
 	BoundKind, BoundName, BoundUID string
 	// The node of a pod-bound token.
 	NodeName, NodeUID string
+	// Legacy tokens live in the Secret they are bound to and do not expire; see IssueLegacy.
+	Legacy bool
 }
 
 // VerifiedToken is a token whose signature, times, issuer and audience are good. Whether its service account and bound
@@ -44,62 +51,141 @@ type VerifiedToken struct {
 // ErrToken is wrapped by every reason to refuse a token.
 var ErrToken = errors.New("invalid bearer token")
 
-// TokenIssuer issues and verifies service-account tokens (JWT, RFC 7519; claims as in KEP-1205).
+// TokenConfig of a TokenIssuer.
+type TokenConfig struct {
+	// Dir holds service-account.key, which signs, and service-account-<n>.key, which signed once and still verify.
+	Dir string
+	// Issuers: the first is the iss claim of new tokens, tokens of all are accepted.
+	Issuers []string
+	// Audiences of the API server, the default of a token; none means the first issuer.
+	Audiences []string
+	// SigningKeyFile signs instead of the key in Dir, which then only verifies. KeyFiles hold more public (or private)
+	// keys that verify. Optional.
+	SigningKeyFile string
+	KeyFiles       []string
+	Now            func() time.Time
+}
+
+// TokenIssuer issues and verifies service-account tokens (JWT, RFC 7519; claims as in KEP-1205). Safe for concurrent use.
 type TokenIssuer struct {
-	issuer   string
-	audience string
-	signer   crypto.Signer
-	kid      string
-	keys     map[string]crypto.PublicKey
-	now      func() time.Time
+	cfg  TokenConfig
+	now  func() time.Time
+	mu   sync.Mutex // held while keys are read anew
+	keys atomic.Pointer[tokenKeys]
+}
+
+// tokenKeys are the keys in force. Immutable.
+type tokenKeys struct {
+	signer crypto.Signer
+	kid    string
+	public map[string]crypto.PublicKey
 }
 
 // LoadTokenIssuer reads the signing key in dir, or makes it. audience is the default one: the API server's.
 func LoadTokenIssuer(dir, issuer, audience string, now func() time.Time) (*TokenIssuer, error) {
-	file := filepath.Join(dir, "service-account.key")
-	signer, err := readKey(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		signer, err = createKey(file)
-	}
-	if err != nil {
-		return nil, err
-	}
-	t := &TokenIssuer{issuer: issuer, audience: audience, signer: signer, keys: map[string]crypto.PublicKey{}, now: now}
-	if t.kid, err = t.addKey(signer.Public()); err != nil {
-		return nil, err
-	}
-	old, err := filepath.Glob(filepath.Join(dir, "service-account-*.key"))
-	if err != nil {
-		return nil, err
-	}
-	for _, file := range old {
-		key, err := readKey(file)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := t.addKey(key.Public()); err != nil {
-			return nil, err
-		}
-	}
-	return t, nil
+	return NewTokenIssuer(TokenConfig{Dir: dir, Issuers: []string{issuer}, Audiences: []string{audience}, Now: now})
 }
 
-func (t *TokenIssuer) addKey(pub crypto.PublicKey) (kid string, err error) {
+// NewTokenIssuer reads the keys, or makes the first.
+func NewTokenIssuer(cfg TokenConfig) (*TokenIssuer, error) {
+	if len(cfg.Issuers) == 0 {
+		return nil, errors.New("service-account tokens need an issuer")
+	}
+	if len(cfg.Audiences) == 0 {
+		cfg.Audiences = cfg.Issuers[:1]
+	}
+	t := &TokenIssuer{cfg: cfg, now: cfg.Now}
+	return t, t.load()
+}
+
+func (t *TokenIssuer) keyFile() string { return filepath.Join(t.cfg.Dir, "service-account.key") }
+
+func (t *TokenIssuer) load() error {
+	signer, err := readKey(t.keyFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		signer, err = createKey(t.keyFile())
+	}
+	if err != nil {
+		return err
+	}
+	k := &tokenKeys{signer: signer, public: map[string]crypto.PublicKey{}}
+	if k.kid, err = k.add(signer.Public()); err != nil {
+		return err
+	}
+	if t.cfg.SigningKeyFile != "" {
+		if k.signer, err = readKey(t.cfg.SigningKeyFile); err != nil {
+			return err
+		}
+		if k.kid, err = k.add(k.signer.Public()); err != nil {
+			return err
+		}
+	}
+	old, err := filepath.Glob(filepath.Join(t.cfg.Dir, "service-account-*.key"))
+	if err != nil {
+		return err
+	}
+	for _, file := range append(old, t.cfg.KeyFiles...) {
+		keys, err := readPublicKeys(file)
+		if err != nil {
+			return err
+		}
+		for _, pub := range keys {
+			if _, err := k.add(pub); err != nil {
+				return fmt.Errorf("%s: %w", file, err)
+			}
+		}
+	}
+	t.keys.Store(k)
+	return nil
+}
+
+func (k *tokenKeys) add(pub crypto.PublicKey) (kid string, err error) {
+	if _, err := signingMethod(pub); err != nil {
+		return "", err
+	}
 	der, err := x509.MarshalPKIXPublicKey(pub)
 	if err != nil {
 		return "", err
 	}
 	sum := sha256.Sum256(der)
 	kid = base64.RawURLEncoding.EncodeToString(sum[:])
-	t.keys[kid] = pub
+	k.public[kid] = pub
 	return kid, nil
 }
 
-// Issuer is the value of the iss claim.
-func (t *TokenIssuer) Issuer() string { return t.issuer }
+// Rotate makes a new signing key. The old one goes on verifying, until its file, service-account-<n>.key, is removed and
+// the server restarted: when the last token that it signed has expired. Being cut off leaves the old key, or the new one.
+func (t *TokenIssuer) Rotate() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.cfg.SigningKeyFile != "" {
+		return fmt.Errorf("the signing key is %s, which is yours to change", t.cfg.SigningKeyFile)
+	}
+	current, err := os.ReadFile(t.keyFile())
+	if err != nil {
+		return err
+	}
+	old := ""
+	for n := 1; ; n++ {
+		old = filepath.Join(t.cfg.Dir, fmt.Sprintf("service-account-%d.key", n))
+		if _, err := os.Stat(old); errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	if err := WriteFile(old, current, 0o600); err != nil {
+		return err
+	}
+	if _, err := createKey(t.keyFile()); err != nil {
+		return err
+	}
+	return t.load()
+}
 
-// Audience is the API server's own, the default of a token.
-func (t *TokenIssuer) Audience() string { return t.audience }
+// Issuer is the value of the iss claim.
+func (t *TokenIssuer) Issuer() string { return t.cfg.Issuers[0] }
+
+// Audiences are the API server's own, the default of a token.
+func (t *TokenIssuer) Audiences() []string { return t.cfg.Audiences }
 
 type reference struct {
 	Name string `json:"name"`
@@ -124,7 +210,7 @@ func (t *TokenIssuer) Issue(c TokenClaims) (token string, expires time.Time, err
 	now := t.now()
 	audiences := c.Audiences
 	if len(audiences) == 0 {
-		audiences = []string{t.audience}
+		audiences = t.cfg.Audiences
 	}
 	var id [16]byte
 	if _, err := rand.Read(id[:]); err != nil {
@@ -132,7 +218,7 @@ func (t *TokenIssuer) Issue(c TokenClaims) (token string, expires time.Time, err
 	}
 	body := claims{
 		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer:    t.issuer,
+			Issuer:    t.Issuer(),
 			Subject:   ServiceAccountPrefix + c.Namespace + ":" + c.ServiceAccount,
 			Audience:  audiences,
 			IssuedAt:  jwt.NewNumericDate(now),
@@ -156,32 +242,96 @@ func (t *TokenIssuer) Issue(c TokenClaims) (token string, expires time.Time, err
 	default:
 		return "", time.Time{}, fmt.Errorf("a token cannot be bound to a %s", c.BoundKind)
 	}
-	method, err := signingMethod(t.signer.Public())
-	if err != nil {
-		return "", time.Time{}, err
-	}
-	unsigned := jwt.NewWithClaims(method, body)
-	unsigned.Header["kid"] = t.kid
-	token, err = unsigned.SignedString(t.signer)
-	if err != nil {
+	if token, err = t.sign(body); err != nil {
 		return "", time.Time{}, fmt.Errorf("sign token of %s/%s: %w", c.Namespace, c.ServiceAccount, err)
 	}
 	return token, body.ExpiresAt.Time, nil
 }
 
+func (t *TokenIssuer) sign(body jwt.Claims) (string, error) {
+	k := t.keys.Load()
+	method, err := signingMethod(k.signer.Public())
+	if err != nil {
+		return "", err
+	}
+	unsigned := jwt.NewWithClaims(method, body)
+	unsigned.Header["kid"] = k.kid
+	return unsigned.SignedString(k.signer)
+}
+
+// legacyIssuer is the iss claim of tokens that live in Secrets.
+const legacyIssuer = "kubernetes/serviceaccount"
+
+type legacyClaims struct {
+	jwt.RegisteredClaims
+	Namespace  string `json:"kubernetes.io/serviceaccount/namespace"`
+	SecretName string `json:"kubernetes.io/serviceaccount/secret.name"`
+	Account    string `json:"kubernetes.io/serviceaccount/service-account.name"`
+	UID        string `json:"kubernetes.io/serviceaccount/service-account.uid"`
+}
+
+// IssueLegacy signs the token of a Secret of type kubernetes.io/service-account-token. It is good as long as the Secret is.
+func (t *TokenIssuer) IssueLegacy(namespace, account, uid, secret string) (string, error) {
+	token, err := t.sign(legacyClaims{
+		RegisteredClaims: jwt.RegisteredClaims{Issuer: legacyIssuer, Subject: ServiceAccountPrefix + namespace + ":" + account},
+		Namespace:        namespace, SecretName: secret, Account: account, UID: uid,
+	})
+	if err != nil {
+		return "", fmt.Errorf("sign the token of secret %s/%s: %w", namespace, secret, err)
+	}
+	return token, nil
+}
+
+// verifyLegacy checks the signature of a token of IssueLegacy. It is for the API server's own audiences.
+func (t *TokenIssuer) verifyLegacy(token string, audiences []string) (VerifiedToken, error) {
+	var body legacyClaims
+	if _, err := jwt.ParseWithClaims(token, &body, t.key, jwt.WithTimeFunc(t.now), jwt.WithIssuer(legacyIssuer), jwt.WithStrictDecoding(), methods); err != nil {
+		return VerifiedToken{}, fmt.Errorf("%w: %w", ErrToken, err)
+	}
+	if !overlap(t.cfg.Audiences, audiences) {
+		return VerifiedToken{}, fmt.Errorf("%w: a token in a secret is for %q only, not for %q", ErrToken, t.cfg.Audiences, audiences)
+	}
+	if body.Namespace == "" || body.Account == "" || body.SecretName == "" || body.UID == "" || body.Subject != ServiceAccountPrefix+body.Namespace+":"+body.Account {
+		return VerifiedToken{}, fmt.Errorf("%w: subject %q is not the service account it names", ErrToken, body.Subject)
+	}
+	return VerifiedToken{TokenClaims: TokenClaims{
+		Namespace: body.Namespace, ServiceAccount: body.Account, UID: body.UID, Audiences: t.cfg.Audiences,
+		Expires: t.now().Add(time.Hour), Legacy: true, BoundKind: "Secret", BoundName: body.SecretName,
+	}}, nil
+}
+
+func overlap(a, b []string) bool {
+	return slices.ContainsFunc(a, func(x string) bool { return slices.Contains(b, x) })
+}
+
+var methods = jwt.WithValidMethods([]string{"ES256", "ES384", "ES512", "RS256"})
+
+// maxToken bounds what is parsed: a token with its claims has about a kilobyte.
+const maxToken = 64 << 10
+
 // Verify checks signature, times, issuer and that the token is for one of the audiences (nil: the API server's own).
 func (t *TokenIssuer) Verify(token string, audiences []string) (VerifiedToken, error) {
 	if len(audiences) == 0 {
-		audiences = []string{t.audience}
+		audiences = t.cfg.Audiences
+	}
+	if len(token) > maxToken {
+		return VerifiedToken{}, fmt.Errorf("%w: it has %d bytes", ErrToken, len(token))
+	}
+	switch issuer := issuerOf(token); {
+	case issuer == legacyIssuer:
+		return t.verifyLegacy(token, audiences)
+	case !slices.Contains(t.cfg.Issuers, issuer):
+		return VerifiedToken{}, fmt.Errorf("%w: %w", ErrToken, ErrForeignToken)
 	}
 	var body claims
-	_, err := jwt.ParseWithClaims(token, &body, t.key,
-		jwt.WithTimeFunc(t.now), jwt.WithIssuer(t.issuer), jwt.WithExpirationRequired(), jwt.WithStrictDecoding(),
-		jwt.WithValidMethods([]string{"ES256", "ES384", "ES512", "RS256"}))
+	_, err := jwt.ParseWithClaims(token, &body, t.key, jwt.WithTimeFunc(t.now), jwt.WithExpirationRequired(), jwt.WithStrictDecoding(), methods)
 	if err != nil {
 		return VerifiedToken{}, fmt.Errorf("%w: %w", ErrToken, err)
 	}
-	if !slices.ContainsFunc(body.Audience, func(a string) bool { return slices.Contains(audiences, a) }) {
+	if !slices.Contains(t.cfg.Issuers, body.Issuer) {
+		return VerifiedToken{}, fmt.Errorf("%w: %w", ErrToken, ErrForeignToken)
+	}
+	if !overlap(body.Audience, audiences) {
 		return VerifiedToken{}, fmt.Errorf("%w: token audiences %q are not for %q", ErrToken, body.Audience, audiences)
 	}
 	return verified(&body)
@@ -216,12 +366,49 @@ func verified(body *claims) (VerifiedToken, error) {
 	return v, nil
 }
 
+// ErrForeignToken: somebody else issued it, so it is not for this issuer to say whether it is good.
+var ErrForeignToken = errors.New("token was issued by another issuer")
+
+// issuerOf reads the iss claim without believing it; "" if this is no token.
+func issuerOf(token string) string {
+	_, rest, _ := strings.Cut(token, ".")
+	body, _, ok := strings.Cut(rest, ".")
+	if !ok {
+		return ""
+	}
+	data, err := base64.RawURLEncoding.DecodeString(body)
+	if err != nil {
+		return ""
+	}
+	var claims struct {
+		Issuer string `json:"iss"`
+	}
+	if json.Unmarshal(data, &claims) != nil {
+		return ""
+	}
+	return claims.Issuer
+}
+
+// key finds the key of a token. One that names no key may be signed by any of them: tokens of other distributions do so.
 func (t *TokenIssuer) key(token *jwt.Token) (any, error) {
-	kid, _ := token.Header["kid"].(string)
-	if key, ok := t.keys[kid]; ok {
+	k := t.keys.Load()
+	kid, named := token.Header["kid"].(string)
+	if key, ok := k.public[kid]; ok {
 		return key, nil
 	}
-	return nil, errors.New("signed by an unknown key")
+	if named && kid != "" {
+		return nil, errors.New("signed by an unknown key")
+	}
+	var set jwt.VerificationKeySet
+	for _, key := range k.public {
+		if m, err := signingMethod(key); err == nil && m.Alg() == token.Method.Alg() {
+			set.Keys = append(set.Keys, key)
+		}
+	}
+	if len(set.Keys) == 0 {
+		return nil, errors.New("signed by an unknown key")
+	}
+	return set, nil
 }
 
 func signingMethod(pub crypto.PublicKey) (jwt.SigningMethod, error) {
