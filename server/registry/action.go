@@ -4,6 +4,7 @@ import (
 	"context"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
@@ -15,7 +16,7 @@ func (r *Registry) act(ctx context.Context, req Request, body runtime.Object) (o
 	if !found {
 		return nil, false, nil
 	}
-	a := &Attributes{Request: req, Verb: VerbCreate, Object: body}
+	a := &Attributes{Request: req, Verb: VerbCreate, Object: body, Options: &metav1.CreateOptions{FieldManager: req.FieldManager, DryRun: req.dryRun()}}
 	stored := false
 	defer func() { a.finish(stored) }()
 	if err := r.admit(ctx, a); err != nil {

@@ -60,7 +60,7 @@ func (r *Registry) createOnce(ctx context.Context, req Request, obj api.Object, 
 	}
 	req.Name = obj.GetName()
 	r.stampNew(obj)
-	a := &Attributes{Request: req, Verb: VerbCreate, Object: obj, Options: &metav1.CreateOptions{FieldManager: req.FieldManager}}
+	a := &Attributes{Request: req, Verb: VerbCreate, Object: obj, Options: &metav1.CreateOptions{FieldManager: req.FieldManager, DryRun: req.dryRun()}}
 	stored := false
 	defer func() { a.finish(stored) }()
 	if err := r.prepareNew(ctx, a, obj, applied); err != nil {

@@ -32,8 +32,11 @@ type Request struct {
 	FieldManager string
 	// UserAgent is the default of FieldManager, up to its first slash.
 	UserAgent string
-	// Warn collects Warning headers; may be nil.
+	// Warn collects Warning headers; may be nil. It may be called from several goroutines, one at a time.
 	Warn func(text string)
+	// Annotate collects annotations for the audit event; may be nil. It is called like Warn. body says that value shows
+	// what the object holds, so that it belongs only into events that log bodies.
+	Annotate func(key, value string, body bool)
 }
 
 // Config of a Registry. Everything is required unless it says otherwise.
@@ -157,9 +160,14 @@ type Attributes struct {
 	Verb string
 	// Object is the new state (nil for DELETE); a mutating plugin may change it. Old is the stored state (nil for CREATE).
 	Object, Old runtime.Object
-	Options     runtime.Object
+	// Options: CreateOptions, UpdateOptions, PatchOptions or DeleteOptions; nil for CONNECT.
+	Options runtime.Object
 
 	after []func(stored bool)
+	// round of mutating admission, from 0; again asks for a second one.
+	round int
+	again bool
+	memos map[string]any
 }
 
 // AfterWrite calls f once when this write is over: stored is true when the object is in the store and visible in every

@@ -206,7 +206,7 @@ func checkPreconditions(k *api.Kind, p *metav1.Preconditions, old api.Object) er
 func (u *update) store(ctx context.Context, obj, old api.Object) (api.Object, error) {
 	clearType(obj)
 	obj.SetResourceVersion(old.GetResourceVersion())
-	a := &Attributes{Request: u.req, Verb: VerbUpdate, Object: obj, Old: old, Options: &metav1.UpdateOptions{FieldManager: u.req.FieldManager}}
+	a := &Attributes{Request: u.req, Verb: VerbUpdate, Object: obj, Old: old, Options: u.options()}
 	stored := false
 	defer func() { a.finish(stored) }()
 	if !u.opts.Internal {
@@ -238,6 +238,14 @@ func (u *update) store(ctx context.Context, obj, old api.Object) (api.Object, er
 		return nil, err
 	}
 	return u.req.spoken(out)
+}
+
+// options as admission sees them: patches call their Transform again after a conflict, PUT does not.
+func (u *update) options() runtime.Object {
+	if u.opts.Apply || u.opts.Retry {
+		return &metav1.PatchOptions{FieldManager: u.req.FieldManager, DryRun: u.req.dryRun()}
+	}
+	return &metav1.UpdateOptions{FieldManager: u.req.FieldManager, DryRun: u.req.dryRun()}
 }
 
 func (u *update) prepare(ctx context.Context, a *Attributes, obj, old api.Object) error {
