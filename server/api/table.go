@@ -22,6 +22,7 @@ func BuiltIn() []*Kind {
 		persistentVolume(),
 		persistentVolumeClaim(),
 		binding(),
+		componentStatus(),
 
 		controllerRevision(),
 		daemonSet(),
@@ -68,6 +69,11 @@ func BuiltIn() []*Kind {
 		volumeAttachment(),
 		volumeAttributesClass(),
 		storageVersionMigration(),
+		deviceClass(),
+		resourceClaim(),
+		resourceClaimTemplate(),
+		resourceSlice(),
+		deviceTaintRule(),
 		apiService(),
 	}, reviews())
 }
