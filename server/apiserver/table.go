@@ -19,8 +19,8 @@ func (q *request) tableGVK() schema.GroupVersionKind {
 // respondTable answers with a table of one object.
 func (q *request) respondTable(code int, gvk schema.GroupVersionKind, obj runtime.Object) error {
 	o, ok := obj.(api.Object)
-	if !ok || q.foreignBody() {
-		return errAccept(codec.Accepted)
+	if !ok || q.foreignBody() || q.kind.Virtual {
+		return errAccept(codec.Accepted) // a review is an answer, not an object that a table could show
 	}
 	// Columns are written for the stored version.
 	hub, err := q.hub(o)

@@ -35,9 +35,28 @@ type Document struct {
 type Documents struct {
 	catalogue *api.Catalogue
 
-	mu    sync.Mutex
-	kinds []*api.Kind // the catalogue the cache was made of
-	cache map[string]Document
+	mu      sync.Mutex
+	kinds   []*api.Kind // the catalogue the cache was made of
+	cache   map[string]Document
+	foreign []Foreign
+}
+
+// Foreign is a group version that another server serves (an APIService's). Its own document is that server's to answer.
+type Foreign struct {
+	GroupVersion schema.GroupVersion
+	// Resources as the aggregated document shows them.
+	Resources []apidiscoveryv2.APIResourceDiscovery
+	// Stale: the server did not answer the last time.
+	Stale bool
+	// VersionPriority: the highest is preferred within the group; ours have 0.
+	VersionPriority int32
+}
+
+// SetForeign replaces all group versions of other servers. The order is that of the groups.
+func (d *Documents) SetForeign(list []Foreign) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.foreign, d.cache = list, nil
 }
 
 // New makes nothing yet.
@@ -51,7 +70,7 @@ func (d *Documents) Get(path string, r *http.Request) (Document, bool, error) {
 	key := fmt.Sprintf("%s %d %v", path, format, aggregated)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if kinds := d.catalogue.Kinds(); !slices.Equal(kinds, d.kinds) {
+	if kinds := d.catalogue.Kinds(); d.cache == nil || !slices.Equal(kinds, d.kinds) {
 		d.kinds, d.cache = kinds, map[string]Document{}
 	}
 	if doc, ok := d.cache[key]; ok {
@@ -96,7 +115,7 @@ func choose(r *http.Request, root bool) (f codec.Format, aggregated bool) {
 
 func (d *Documents) build(path string, aggregated bool) (schema.GroupVersionKind, runtime.Object) {
 	v1 := schema.GroupVersion{Version: "v1"}
-	groups := groupsOf(d.kinds)
+	groups := groupsOf(d.kinds, d.foreign)
 	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	switch {
 	case aggregated:
@@ -129,7 +148,7 @@ func (d *Documents) build(path string, aggregated bool) (schema.GroupVersionKind
 func (d *Documents) resources(groups []group, name, version string) (schema.GroupVersionKind, runtime.Object) {
 	for _, g := range groups {
 		for _, v := range g.versions {
-			if g.name == name && v.name == version {
+			if g.name == name && v.name == version && v.foreign == nil {
 				return schema.GroupVersionKind{Version: "v1", Kind: "APIResourceList"}, v.apiResourceList(g.name)
 			}
 		}

@@ -1,6 +1,8 @@
 package discovery
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"slices"
 	"sort"
 	"strings"
@@ -21,6 +23,8 @@ type group struct {
 type groupVersion struct {
 	name  string
 	kinds []servedKind
+	// foreign is set for a version that another server serves.
+	foreign *Foreign
 }
 
 type servedKind struct {
@@ -30,20 +34,33 @@ type servedKind struct {
 
 var allVerbs = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
 
-// groupsOf sorts the catalogue by group and version, as clients prefer them: core first, then in catalogue order.
-func groupsOf(kinds []*api.Kind) []group {
+// groupsOf sorts the catalogue by group and version, as clients prefer them: core first, then in catalogue order, then
+// what other servers have.
+func groupsOf(kinds []*api.Kind, foreign []Foreign) []group {
 	var groups []group
 	for _, k := range kinds {
 		for i := range k.Versions {
 			v := &k.Versions[i]
+			if v.Unserved {
+				continue
+			}
 			g := findOrAdd(&groups, func(g *group) bool { return g.name == v.Group }, group{name: v.Group})
 			gv := findOrAdd(&g.versions, func(gv *groupVersion) bool { return gv.name == v.Version }, groupVersion{name: v.Version})
 			gv.kinds = append(gv.kinds, servedKind{k, v})
 		}
 	}
+	for i := range foreign {
+		f := &foreign[i]
+		g := findOrAdd(&groups, func(g *group) bool { return g.name == f.GroupVersion.Group }, group{name: f.GroupVersion.Group})
+		gv := findOrAdd(&g.versions, func(gv *groupVersion) bool { return gv.name == f.GroupVersion.Version }, groupVersion{name: f.GroupVersion.Version})
+		gv.foreign = f
+	}
 	sort.SliceStable(groups, func(i, j int) bool { return groups[i].name == "" && groups[j].name != "" })
 	for _, g := range groups {
 		sort.SliceStable(g.versions, func(i, j int) bool {
+			if a, b := priority(g.versions[i].foreign), priority(g.versions[j].foreign); a != b {
+				return a > b
+			}
 			return version.CompareKubeAwareVersionStrings(g.versions[i].name, g.versions[j].name) > 0
 		})
 		for _, gv := range g.versions {
@@ -51,6 +68,34 @@ func groupsOf(kinds []*api.Kind) []group {
 		}
 	}
 	return groups
+}
+
+func priority(f *Foreign) int32 {
+	if f == nil {
+		return 0
+	}
+	return f.VersionPriority
+}
+
+// subresources of a version, by name: those of custom kinds may differ by version.
+func (k servedKind) subresources() []api.Subresource {
+	all := k.Subresources
+	if k.version.Custom != nil {
+		all = k.version.Custom.Subresources
+	}
+	all = slices.Clone(all)
+	slices.SortFunc(all, func(a, b api.Subresource) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// storageHash tells clients that two resources are stored as one: it is of the group, version and kind of what is stored.
+func storageHash(k *api.Kind) string {
+	if k.Virtual {
+		return ""
+	}
+	gvk := k.GVK()
+	sum := sha256.Sum256([]byte(gvk.Group + "/" + gvk.Version + "/" + gvk.Kind))
+	return base64.StdEncoding.EncodeToString(sum[:8])
 }
 
 func findOrAdd[T any](list *[]T, is func(*T) bool, fresh T) *T {
@@ -77,10 +122,11 @@ func (v *groupVersion) apiResourceList(group string) *metav1.APIResourceList {
 	for _, k := range v.kinds {
 		out.APIResources = append(out.APIResources, metav1.APIResource{
 			Name: k.Plural, SingularName: singular(k.Kind), Namespaced: k.Namespaced, Kind: k.Kind.Kind,
-			Verbs: verbs(k.Kind), ShortNames: k.ShortNames, Categories: k.Categories,
+			Verbs: verbs(k.Kind), ShortNames: k.ShortNames, Categories: k.Categories, StorageVersionHash: storageHash(k.Kind),
 		})
-		for i := range k.Subresources {
-			s := &k.Subresources[i]
+		subresources := k.subresources()
+		for i := range subresources {
+			s := &subresources[i]
 			gvk := subGVK(k, s, gv)
 			r := metav1.APIResource{Name: k.Plural + "/" + s.Name, Namespaced: k.Namespaced, Kind: gvk.Kind, Verbs: subVerbs(s)}
 			if gvk.GroupVersion() != gv {
@@ -146,6 +192,13 @@ func aggregatedList(groups []group, core bool) *apidiscoveryv2.APIGroupDiscovery
 func (v *groupVersion) aggregated(group string) apidiscoveryv2.APIVersionDiscovery {
 	gv := schema.GroupVersion{Group: group, Version: v.name}
 	out := apidiscoveryv2.APIVersionDiscovery{Version: v.name, Freshness: apidiscoveryv2.DiscoveryFreshnessCurrent}
+	if v.foreign != nil {
+		out.Resources = v.foreign.Resources
+		if v.foreign.Stale {
+			out.Freshness = apidiscoveryv2.DiscoveryFreshnessStale
+		}
+		return out
+	}
 	for _, k := range v.kinds {
 		r := apidiscoveryv2.APIResourceDiscovery{
 			Resource: k.Plural, ResponseKind: responseKind(gv.WithKind(k.Kind.Kind), gv), Scope: apidiscoveryv2.ScopeCluster,
@@ -154,8 +207,9 @@ func (v *groupVersion) aggregated(group string) apidiscoveryv2.APIVersionDiscove
 		if k.Namespaced {
 			r.Scope = apidiscoveryv2.ScopeNamespace
 		}
-		for i := range k.Subresources {
-			s := &k.Subresources[i]
+		subresources := k.subresources()
+		for i := range subresources {
+			s := &subresources[i]
 			r.Subresources = append(r.Subresources, apidiscoveryv2.APISubresourceDiscovery{
 				Subresource: s.Name, ResponseKind: responseKind(subGVK(k, s, gv), gv), Verbs: subVerbs(s),
 			})

@@ -4,17 +4,15 @@ import (
 	"bytes"
 	"crypto/sha512"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
-	openapi_v2 "github.com/google/gnostic-models/openapiv2"
-	"github.com/klauspost/compress/gzip"
-	"google.golang.org/protobuf/proto"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"codeberg.org/skiff/skiff/server/api"
@@ -22,7 +20,10 @@ import (
 	"codeberg.org/skiff/skiff/server/apiserver/negotiate"
 )
 
-// Documents of a catalogue.
+// idle is how long what was made is kept after somebody asked for it.
+const idle = 10 * time.Minute
+
+// Documents of a catalogue, and those of other servers.
 type Documents struct {
 	catalogue *api.Catalogue
 	version   string
@@ -30,14 +31,37 @@ type Documents struct {
 
 	mu    sync.Mutex
 	kinds []*api.Kind
+	// cache holds finished documents by path and format; it is emptied when the catalogue or a foreign document changes.
 	cache map[string]document
+	// base is v2 without custom kinds, which does not change.
+	base    *base
+	hashes  map[schema.GroupVersion]string
+	foreign map[string]Foreign
+	forget  *time.Timer
 }
 
-// document is kept compressed: a big one is a megabyte, and seldom read.
-type document struct {
-	gz        []byte
-	mediaType string
-	etag      string
+// Foreign are the documents of another server, whose group versions appear among ours (an APIService's).
+type Foreign struct {
+	// V2 is its whole v2 document in JSON; nil if it has none.
+	V2 []byte
+	// V3 are its documents in JSON by their path in the index, e.g. apis/metrics.k8s.io/v1beta1.
+	V3 map[string][]byte
+}
+
+// SetForeign puts the documents of the server called name beside ours, in place of what it had before; without any
+// documents it takes them away.
+func (d *Documents) SetForeign(name string, f Foreign) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cache = nil
+	if f.V2 == nil && len(f.V3) == 0 {
+		delete(d.foreign, name)
+		return
+	}
+	if d.foreign == nil {
+		d.foreign = map[string]Foreign{}
+	}
+	d.foreign[name] = f
 }
 
 // New makes nothing yet. version is the server's.
@@ -54,29 +78,37 @@ func New(c *api.Catalogue, version string) *Documents {
 }
 
 const (
-	// The type asked for has an @, which Go's mime package refuses; the one answered has a dot, as upstream's.
-	protobufV2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
-	jsonType   = "application/json"
+	// The types asked for have an @, which Go's mime package refuses; the ones answered have a dot, as upstream's.
+	protobufTypeV2 = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+	protobufTypeV3 = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf"
+	jsonType       = "application/json"
 )
 
-// Get returns the document at /openapi/v2, /openapi/v3 or /openapi/v3/(api|apis/group)/version.
+// ErrNotAcceptable: the client takes neither JSON nor protobuf.
+var ErrNotAcceptable = errors.New("only JSON and protobuf are offered")
+
+const (
+	pathV2 = "/openapi/v2"
+	pathV3 = "/openapi/v3"
+)
+
+// Get returns the document at /openapi/v2, /openapi/v3 or /openapi/v3/(api|apis/group)/version, or nothing.
 func (d *Documents) Get(path string, r *http.Request) (discovery.Document, bool, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if kinds := d.catalogue.Kinds(); !slices.Equal(kinds, d.kinds) {
-		d.kinds, d.cache = kinds, map[string]document{}
+	protobuf, ok := wantsProtobuf(r, path)
+	if !ok {
+		return discovery.Document{}, false, ErrNotAcceptable
 	}
 	key := path
-	if path == "/openapi/v2" && wantsProtobuf(r) {
+	if protobuf {
 		key += " protobuf"
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.refresh()
 	doc, ok := d.cache[key]
 	if !ok {
-		body, mediaType, etag, err := d.make(key)
-		if err != nil || body == nil {
-			return discovery.Document{}, false, err
-		}
-		if doc, err = compress(body, mediaType, etag); err != nil {
+		var err error
+		if doc, ok, err = d.make(path, protobuf); err != nil || !ok {
 			return discovery.Document{}, false, err
 		}
 		d.cache[key] = doc
@@ -84,41 +116,97 @@ func (d *Documents) Get(path string, r *http.Request) (discovery.Document, bool,
 	return doc.open(r)
 }
 
-func wantsProtobuf(r *http.Request) bool {
-	for _, c := range negotiate.Accept(r) {
-		full := c.Type + "/" + c.Sub
-		switch {
-		case strings.HasPrefix(full, "application/com.github.proto-openapi.spec.v2"):
-			return true
-		case c.Is(jsonType):
-			return false
+// refresh forgets what the catalogue has overtaken, and what nobody asked for in a while.
+func (d *Documents) refresh() {
+	if kinds := d.catalogue.Kinds(); d.cache == nil || !slices.Equal(kinds, d.kinds) {
+		if !slices.Equal(builtIn(kinds), builtIn(d.kinds)) {
+			d.base = nil
 		}
+		d.kinds, d.cache, d.hashes = kinds, map[string]document{}, map[schema.GroupVersion]string{}
 	}
-	return false
+	if d.forget == nil {
+		d.forget = time.AfterFunc(idle, d.drop)
+	} else {
+		d.forget.Reset(idle)
+	}
 }
 
-func (d *Documents) make(key string) (body []byte, mediaType, etag string, err error) {
-	switch key {
-	case "/openapi/v3":
-		body, err = json.Marshal(d.index())
-		return body, jsonType, "", err
-	case "/openapi/v2":
-		body, err = json.Marshal(d.v2())
-		return body, jsonType, hash(body), err
-	case "/openapi/v2 protobuf":
-		body, err = d.v2Protobuf()
-		return body, protobufV2, hash(body), err
+func (d *Documents) drop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cache, d.base = nil, nil
+}
+
+func builtIn(kinds []*api.Kind) (out []*api.Kind) {
+	for _, k := range kinds {
+		if !isCustom(k) {
+			out = append(out, k)
+		}
 	}
-	gv, ok := groupVersionOf(strings.TrimPrefix(key, "/openapi/v3/"))
-	if !ok {
-		return nil, "", "", nil
+	return out
+}
+
+// wantsProtobuf reads the Accept header; ok is false when it takes nothing that there is.
+func wantsProtobuf(r *http.Request, path string) (protobuf, ok bool) {
+	spec := "application/com.github.proto-openapi.spec.v3"
+	if path == pathV2 {
+		spec = "application/com.github.proto-openapi.spec.v2"
 	}
-	doc := d.v3(gv)
+	for _, c := range negotiate.Accept(r) {
+		switch {
+		case c.Is(jsonType):
+			return false, true
+		case strings.HasPrefix(c.Type+"/"+c.Sub, spec) && path != pathV3:
+			return true, true
+		}
+	}
+	return false, false
+}
+
+func (d *Documents) make(path string, protobuf bool) (document, bool, error) {
+	switch {
+	case path == pathV3:
+		body, err := json.Marshal(d.index())
+		if err != nil {
+			return document{}, false, err
+		}
+		return pack(body, jsonType, hash(body))
+	case path == pathV2:
+		return d.makeV2(protobuf)
+	}
+	path = strings.TrimPrefix(path, pathV3+"/")
+	body, err := d.bodyV3(path)
+	if err != nil || body == nil {
+		return document{}, false, err
+	}
+	etag, mediaType := d.etagOf(path), jsonType
+	if protobuf {
+		if body, err = protobufV3(body); err != nil {
+			return document{}, false, err
+		}
+		mediaType = protobufTypeV3
+	}
+	return pack(body, mediaType, etag)
+}
+
+func (d *Documents) bodyV3(path string) ([]byte, error) {
+	if body := d.foreignV3(path); body != nil {
+		return body, nil
+	}
+	doc := d.v3(path)
 	if doc == nil {
-		return nil, "", "", nil
+		return nil, nil
 	}
-	body, err = json.Marshal(doc)
-	return body, jsonType, d.hashOf(gv), err
+	return json.Marshal(doc)
+}
+
+func (d *Documents) foreignV3(path string) []byte {
+	for _, f := range d.foreign {
+		if body := f.V3[path]; body != nil {
+			return body
+		}
+	}
+	return nil
 }
 
 func groupVersionOf(path string) (gv schema.GroupVersion, ok bool) {
@@ -139,22 +227,47 @@ func pathOf(gv schema.GroupVersion) string {
 	return "apis/" + gv.Group + "/" + gv.Version
 }
 
+func trimGroup(group string) string { return strings.TrimSuffix(group, ".k8s.io") }
+
+// paths of the index.
+func (d *Documents) paths() []string {
+	var out []string
+	for path := range rootDocuments() {
+		out = append(out, path)
+	}
+	for _, gv := range groupVersions(d.kinds) {
+		out = append(out, pathOf(gv))
+		if gv.Group != "" && !slices.Contains(out, "apis/"+gv.Group) {
+			out = append(out, "apis/"+gv.Group)
+		}
+	}
+	for _, f := range d.foreign {
+		for path := range f.V3 {
+			if !slices.Contains(out, path) {
+				out = append(out, path)
+			}
+		}
+	}
+	return out
+}
+
 // index lists the documents. Its hashes change when a document does, and are known without making it.
 func (d *Documents) index() map[string]any {
 	type entry struct {
 		URL string `json:"serverRelativeURL"`
 	}
 	paths := map[string]entry{}
-	for _, gv := range groupVersions(d.kinds) {
-		paths[pathOf(gv)] = entry{"/openapi/v3/" + pathOf(gv) + "?hash=" + d.hashOf(gv)}
+	for _, path := range d.paths() {
+		paths[path] = entry{pathV3 + "/" + path + "?hash=" + d.etagOf(path)}
 	}
 	return map[string]any{"paths": paths}
 }
 
 func groupVersions(kinds []*api.Kind) (out []schema.GroupVersion) {
 	for _, k := range kinds {
-		for _, v := range k.Versions {
-			if gv := (schema.GroupVersion{Group: v.Group, Version: v.Version}); !slices.Contains(out, gv) {
+		for i := range k.Versions {
+			v := &k.Versions[i]
+			if gv := (schema.GroupVersion{Group: v.Group, Version: v.Version}); !v.Unserved && !slices.Contains(out, gv) {
 				out = append(out, gv)
 			}
 		}
@@ -162,74 +275,42 @@ func groupVersions(kinds []*api.Kind) (out []schema.GroupVersion) {
 	return out
 }
 
-// hashOf names the content of a group version's document: the program that makes it, and the kinds that it is made of.
-func (d *Documents) hashOf(gv schema.GroupVersion) string {
-	var b strings.Builder
+// etagOf names the content of a document: the program that makes it, and the kinds that it is made of.
+func (d *Documents) etagOf(path string) string {
+	if body := d.foreignV3(path); body != nil {
+		return hash(body)
+	}
+	gv, ok := groupVersionOf(path)
+	if !ok {
+		return hash([]byte(d.build + " " + path))
+	}
+	if have, ok := d.hashes[gv]; ok {
+		return have
+	}
+	var b bytes.Buffer
 	fmt.Fprintln(&b, d.build, gv)
 	for _, k := range d.kinds {
-		for _, v := range k.Versions {
-			if v.Group == gv.Group && v.Version == gv.Version {
-				fmt.Fprintf(&b, "%s %s %v %v %v %p\n", k.Kind, k.Plural, k.Namespaced, k.Verbs, len(k.Subresources), customOf(k))
+		for i := range k.Versions {
+			v := &k.Versions[i]
+			if v.Group != gv.Group || v.Version != gv.Version || v.Unserved {
+				continue
 			}
+			fmt.Fprintf(&b, "%s %s %v %v", k.Kind, k.Plural, k.Namespaced, k.Verbs)
+			for _, s := range subresourcesOf(k, v) {
+				fmt.Fprintf(&b, " %s%v", s.Name, s.Verbs)
+			}
+			if v.Schema != nil {
+				text, _ := json.Marshal(v.Schema())
+				b.Write(text)
+			}
+			b.WriteByte('\n')
 		}
 	}
-	return hash([]byte(b.String()))
-}
-
-// customOf is the kind itself when it is a custom one, whose schema may be another each time it is added.
-func customOf(k *api.Kind) *api.Kind {
-	if isCustom(k) {
-		return k
-	}
-	return nil
+	d.hashes[gv] = hash(b.Bytes())
+	return d.hashes[gv]
 }
 
 func hash(data []byte) string {
 	sum := sha512.Sum512(data)
 	return fmt.Sprintf("%X", sum[:32])
-}
-
-func (d *Documents) v2Protobuf() ([]byte, error) {
-	text, err := json.Marshal(d.v2())
-	if err != nil {
-		return nil, err
-	}
-	doc, err := openapi_v2.ParseDocument(text)
-	if err != nil {
-		return nil, fmt.Errorf("openapi v2 as protobuf: %w", err)
-	}
-	return proto.Marshal(doc)
-}
-
-func compress(body []byte, mediaType, etag string) (document, error) {
-	var b bytes.Buffer
-	w, err := gzip.NewWriterLevel(&b, gzip.DefaultCompression)
-	if err != nil {
-		return document{}, err
-	}
-	if _, err := w.Write(body); err != nil {
-		return document{}, err
-	}
-	if err := w.Close(); err != nil {
-		return document{}, err
-	}
-	if etag != "" {
-		etag = `"` + etag + `"`
-	}
-	return document{gz: bytes.Clone(b.Bytes()), mediaType: mediaType, etag: etag}, nil
-}
-
-// open hands the document out, compressed if the client reads that.
-func (doc document) open(r *http.Request) (discovery.Document, bool, error) {
-	out := discovery.Document{Body: doc.gz, MediaType: doc.mediaType, ETag: doc.etag, Gzip: true}
-	if negotiate.Gzip(r) {
-		return out, true, nil
-	}
-	z, err := gzip.NewReader(bytes.NewReader(doc.gz))
-	if err != nil {
-		return out, false, err
-	}
-	out.Gzip = false
-	out.Body, err = io.ReadAll(z)
-	return out, err == nil, err
 }

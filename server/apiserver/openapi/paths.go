@@ -24,96 +24,126 @@ func (o *operations) gv() schema.GroupVersion {
 
 func (o *operations) write() {
 	gvk := o.gv().WithKind(o.kind.Kind)
-	body := o.body(o.kind, o.version, gvk)
-	list := body
-	if o.version.NewList != nil && !isCustom(o.kind) {
-		list = o.addKind(o.version.NewList(), o.gv().WithKind(gvk.Kind+"List"))
-	}
+	body, list := o.bodies(gvk)
 	root := "/" + pathOf(o.gv())
 	collection := root + "/" + o.kind.Plural
 	if o.kind.Namespaced {
 		if o.has("list") {
-			o.paths[collection] = object{"get": o.operation("list", "list", gvk, "ForAllNamespaces", "", list, listParameters...)}
+			item := object{"get": o.operation(call{verb: "list", action: "list", gvk: gvk, suffix: "ForAllNamespaces", got: list})}
+			o.set(collection, item, false, listParameters)
 		}
 		collection = root + "/namespaces/{namespace}/" + o.kind.Plural
 	}
 	all, one := object{}, object{}
-	add := func(item object, method, verb, action, sent, got string, parameters ...string) {
-		if o.has(verb) {
-			item[method] = o.operation(verb, action, gvk, "", sent, got, parameters...)
+	add := func(item object, method string, c call) {
+		if o.has(c.verb) {
+			c.gvk = gvk
+			item[method] = o.operation(c)
 		}
 	}
 	status := o.add(&metav1.Status{})
 	options := o.addKind(&metav1.DeleteOptions{}, o.gv().WithKind("DeleteOptions"))
-	add(all, "get", "list", "list", "", list, listParameters...)
-	add(all, "post", "create", "post", body, body, writeParameters...)
-	add(all, "delete", "deletecollection", "deletecollection", options, status, append(listParameters, deleteParameters...)...)
-	add(one, "get", "get", "get", "", body)
-	add(one, "put", "update", "put", body, body, writeParameters...)
-	add(one, "patch", "patch", "patch", o.patchBody(), body, append(writeParameters, "force")...)
-	add(one, "delete", "delete", "delete", options, status, deleteParameters...)
-	o.set(collection, all, o.kind.Namespaced)
-	o.set(collection+"/{name}", one, o.kind.Namespaced, "name")
-	for i := range o.kind.Subresources {
-		o.subresource(&o.kind.Subresources[i], collection, gvk, body)
+	gone := status
+	if o.returnsDeleted() {
+		gone = body
+	}
+	add(all, "get", call{verb: "list", action: "list", got: list, queries: listParameters})
+	add(all, "post", call{verb: "create", action: "post", sent: body, got: body, queries: writeParameters})
+	add(all, "delete", call{verb: "deletecollection", action: "deletecollection", sent: options, got: status, queries: deleteAllParameters})
+	add(one, "get", call{verb: "get", action: "get", got: body})
+	add(one, "put", call{verb: "update", action: "put", sent: body, got: body, queries: writeParameters})
+	add(one, "patch", call{verb: "patch", action: "patch", sent: o.patchBody(), got: body, queries: patchParameters})
+	add(one, "delete", call{verb: "delete", action: "delete", sent: options, got: gone, queries: deleteParameters})
+	o.set(collection, all, o.kind.Namespaced, nil)
+	o.set(collection+"/{name}", one, o.kind.Namespaced, nil, "name")
+	if o.has("watch") && !isCustom(o.kind) {
+		o.watches(root, collection, gvk)
+	}
+	subresources := subresourcesOf(o.kind, o.version)
+	for i := range subresources {
+		o.subresource(&subresources[i], collection, gvk, body)
 	}
 }
 
+// subresourcesOf a version: those of custom kinds may differ by version.
+func subresourcesOf(k *api.Kind, v *api.Version) []api.Subresource {
+	if v.Custom != nil {
+		return v.Custom.Subresources
+	}
+	return k.Subresources
+}
+
+// bodies are the definitions of the kind and of its list.
+func (o *operations) bodies(gvk schema.GroupVersionKind) (body, list string) {
+	if isCustom(o.kind) {
+		return o.custom(o.kind, o.version, gvk)
+	}
+	body = o.addKind(o.version.New(), gvk)
+	if o.version.NewList == nil {
+		return body, body
+	}
+	return body, o.addKind(o.version.NewList(), o.gv().WithKind(gvk.Kind+"List"))
+}
+
+// watches are the paths of old clients that watch, which came before the parameter.
+func (o *operations) watches(root, collection string, gvk schema.GroupVersionKind) {
+	event := o.addKind(&metav1.WatchEvent{}, o.gv().WithKind("WatchEvent"))
+	at := func(path string, c call, names ...string) {
+		c.verb, c.gvk, c.got = "watch", gvk, event
+		o.set(path, object{"get": o.operation(c)}, strings.Contains(path, "{namespace}"), listParameters, names...)
+	}
+	watched := strings.Replace(collection, root, root+"/watch", 1)
+	if o.kind.Namespaced && o.has("list") {
+		at(root+"/watch/"+o.kind.Plural, call{action: "watchlist", suffix: "ListForAllNamespaces"})
+	}
+	if o.has("list") {
+		at(watched, call{action: "watchlist", suffix: "List"})
+	}
+	at(watched+"/{name}", call{action: "watch"}, "name")
+}
+
 func (o *operations) subresource(s *api.Subresource, collection string, gvk schema.GroupVersionKind, body string) {
+	path := collection + "/{name}/" + s.Name
+	if slices.Contains(s.Verbs, "connect") {
+		o.connect(s, path, gvk)
+		return
+	}
 	if s.GVK.Kind != "" {
-		gvk = s.GVK
-		body = ""
-		if s.New != nil && !slices.Contains(s.Verbs, "connect") { // a stream's options come in the query
+		gvk, body = s.GVK, ""
+		if s.New != nil {
 			body = o.addKind(s.New(), s.GVK)
 		}
 	}
 	item := object{}
+	c := call{gvk: gvk, suffix: s.Name, got: body}
 	for _, verb := range s.Verbs {
+		c.verb, c.sent, c.queries = verb, body, writeParameters
 		switch verb {
 		case "get":
-			item["get"] = o.operation("get", "get", gvk, s.Name, "", body)
+			c.action, c.sent, c.queries = "get", "", nil
+			item["get"] = o.operation(c)
 		case "update":
-			item["put"] = o.operation("update", "put", gvk, s.Name, body, body, writeParameters...)
+			c.action = "put"
+			item["put"] = o.operation(c)
 		case "patch":
-			item["patch"] = o.operation("patch", "patch", gvk, s.Name, o.patchBody(), body, append(writeParameters, "force")...)
+			c.action, c.sent, c.queries = "patch", o.patchBody(), patchParameters
+			item["patch"] = o.operation(c)
 		case "create":
-			item["post"] = o.operation("create", "post", gvk, s.Name, body, body, writeParameters...)
+			c.action = "post"
+			item["post"] = o.operation(c)
 		}
 	}
-	o.set(collection+"/{name}/"+s.Name, item, o.kind.Namespaced, "name")
-}
-
-func (o *operations) body(k *api.Kind, v *api.Version, gvk schema.GroupVersionKind) string {
-	if !isCustom(k) {
-		return o.addKind(v.New(), gvk)
-	}
-	// The schema of a custom kind comes with its definition.
-	parts := strings.Split(gvk.Group, ".")
-	for i, j := 0, len(parts)-1; i < j; i, j = i+1, j-1 {
-		parts[i], parts[j] = parts[j], parts[i]
-	}
-	name := strings.Join(parts, ".") + "." + gvk.Version + "." + gvk.Kind
-	o.all[name] = object{"type": "object", "x-kubernetes-preserve-unknown-fields": true,
-		"x-kubernetes-group-version-kind": []any{object{"group": gvk.Group, "version": gvk.Version, "kind": gvk.Kind}}}
-	return name
+	o.set(path, item, o.kind.Namespaced, nil, "name")
 }
 
 func (o *operations) patchBody() string { return o.add(&metav1.Patch{}) }
 
 func (o *operations) has(verb string) bool {
-	if o.kind.Verbs == nil {
-		return true
-	}
-	for _, v := range o.kind.Verbs {
-		if v == verb {
-			return true
-		}
-	}
-	return false
+	return o.kind.Verbs == nil || slices.Contains(o.kind.Verbs, verb)
 }
 
-// set writes a path with the parameters that stand in it.
-func (o *operations) set(path string, item object, namespaced bool, names ...string) {
+// set writes a path with the parameters that all its operations have: those in the path, and queries.
+func (o *operations) set(path string, item object, namespaced bool, queries []string, names ...string) {
 	if len(item) == 0 {
 		return
 	}
@@ -124,181 +154,9 @@ func (o *operations) set(path string, item object, namespaced bool, names ...str
 	if namespaced {
 		parameters = append(parameters, o.parameter("namespace", "path", "string", "object name and auth scope, such as for teams and projects"))
 	}
-	if parameters != nil {
-		item["parameters"] = parameters
-	}
-	o.paths[path] = item
-}
-
-// The query parameters, by name.
-var (
-	queryTypes = map[string]string{
-		"allowWatchBookmarks": "boolean", "continue": "string", "dryRun": "string", "fieldManager": "string", "fieldSelector": "string",
-		"fieldValidation": "string", "force": "boolean", "gracePeriodSeconds": "integer", "labelSelector": "string", "limit": "integer",
-		"orphanDependents": "boolean", "pretty": "string", "propagationPolicy": "string", "resourceVersion": "string",
-		"resourceVersionMatch": "string", "sendInitialEvents": "boolean", "timeoutSeconds": "integer", "watch": "boolean",
-	}
-	listParameters = []string{"allowWatchBookmarks", "continue", "fieldSelector", "labelSelector", "limit", "resourceVersion",
-		"resourceVersionMatch", "sendInitialEvents", "timeoutSeconds", "watch"}
-	writeParameters  = []string{"dryRun", "fieldManager", "fieldValidation"}
-	deleteParameters = []string{"dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy"}
-	queryDocs        = queryDocumentation()
-)
-
-// queryDocumentation takes the texts from the option types.
-func queryDocumentation() map[string]string {
-	docs := map[string]string{}
-	for _, from := range []map[string]string{
-		metav1.ListOptions{}.SwaggerDoc(), metav1.DeleteOptions{}.SwaggerDoc(), metav1.CreateOptions{}.SwaggerDoc(), metav1.PatchOptions{}.SwaggerDoc(),
-	} {
-		for name, text := range from {
-			docs[name] = text
-		}
-	}
-	return docs
-}
-
-func (o *operations) parameter(name, in, typ, text string) object {
-	p := object{"name": name, "in": in}
-	if text != "" {
-		p["description"] = text
-	}
-	if in == "path" {
-		p["required"] = true
-	}
-	if o.v3 {
-		p["schema"] = object{"type": typ, "uniqueItems": true}
-	} else {
-		p["type"], p["uniqueItems"] = typ, true
-	}
-	return p
-}
-
-// bodyTypes that are read, besides YAML.
-var (
-	patchTypes  = []string{"application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"}
-	answerTypes = []string{"application/json", "application/yaml", "application/vnd.kubernetes.protobuf"}
-)
-
-func (o *operations) operation(verb, action string, gvk schema.GroupVersionKind, suffix, sent, got string, queries ...string) object {
-	op := object{
-		"operationId":                     operationID(verb, o.gv(), o.kind, suffix),
-		"description":                     description(verb, gvk.Kind),
-		"tags":                            []string{tag(o.gv())},
-		"x-kubernetes-action":             action,
-		"x-kubernetes-group-version-kind": object{"group": gvk.Group, "version": gvk.Version, "kind": gvk.Kind},
-	}
-	var parameters []any
 	for _, name := range queries {
-		parameters = append(parameters, o.parameter(name, "query", queryTypes[name], queryDocs[name]))
+		parameters = append(parameters, o.query(name))
 	}
-	content := answerTypes
-	if verb == "patch" {
-		content = patchTypes
-	}
-	if sent != "" && o.v3 {
-		op["requestBody"] = object{"content": o.content(sent, content), "required": verb != "delete" && verb != "deletecollection"}
-	} else if sent != "" {
-		op["consumes"] = content
-		parameters = append(parameters, object{"name": "body", "in": "body", "required": verb != "delete" && verb != "deletecollection",
-			"schema": object{"$ref": o.prefix + sent}})
-	}
-	if len(parameters) > 0 {
-		op["parameters"] = parameters
-	}
-	answers := object{"401": object{"description": "Unauthorized"}}
-	for _, code := range codes(verb) {
-		answer := object{"description": code.text}
-		if got != "" && o.v3 {
-			answer["content"] = o.content(got, answerTypes)
-		} else if got != "" {
-			answer["schema"] = object{"$ref": o.prefix + got}
-		}
-		answers[code.code] = answer
-	}
-	op["responses"] = answers
-	if !o.v3 {
-		op["produces"], op["schemes"] = answerTypes, []string{"https"}
-	}
-	return op
-}
-
-func (o *operations) content(name string, types []string) object {
-	out := object{}
-	for _, t := range types {
-		out[t] = object{"schema": object{"$ref": o.prefix + name}}
-	}
-	return out
-}
-
-type answerCode struct{ code, text string }
-
-func codes(verb string) []answerCode {
-	switch verb {
-	case "create":
-		return []answerCode{{"200", "OK"}, {"201", "Created"}, {"202", "Accepted"}}
-	case "update", "patch":
-		return []answerCode{{"200", "OK"}, {"201", "Created"}}
-	case "delete":
-		return []answerCode{{"200", "OK"}, {"202", "Accepted"}}
-	}
-	return []answerCode{{"200", "OK"}}
-}
-
-func description(verb, kind string) string {
-	switch verb {
-	case "list":
-		return "list or watch objects of kind " + kind
-	case "get":
-		return "read the specified " + kind
-	case "create":
-		return "create a " + kind
-	case "update":
-		return "replace the specified " + kind
-	case "patch":
-		return "partially update the specified " + kind
-	case "deletecollection":
-		return "delete collection of " + kind
-	}
-	return verb + " a " + kind
-}
-
-func tag(gv schema.GroupVersion) string {
-	if gv.Group == "" {
-		return "core_" + gv.Version
-	}
-	return strings.TrimSuffix(gv.Group, ".k8s.io") + "_" + gv.Version
-}
-
-// operationID as clients generated from the document name their methods, e.g. listCoreV1NamespacedPod.
-func operationID(verb string, gv schema.GroupVersion, k *api.Kind, suffix string) string {
-	words := map[string]string{"get": "read", "update": "replace", "deletecollection": "deleteCollection"}
-	word := verb
-	if w, ok := words[verb]; ok {
-		word = w
-	}
-	group := "core"
-	if gv.Group != "" {
-		group = strings.TrimSuffix(gv.Group, ".k8s.io")
-	}
-	id := word
-	for _, part := range strings.FieldsFunc(group, func(r rune) bool { return r == '.' || r == '-' }) {
-		id += title(part)
-	}
-	id += title(gv.Version)
-	if k.Namespaced && suffix != "ForAllNamespaces" {
-		id += "Namespaced"
-	}
-	id += k.Kind
-	for _, part := range strings.Split(suffix, "/") {
-		id += title(part)
-	}
-	return id
-}
-
-func title(s string) string {
-	if s == "" {
-		return s
-	}
-	return strings.ToUpper(s[:1]) + s[1:]
+	item["parameters"] = append(parameters, o.query("pretty"))
+	o.paths[path] = item
 }

@@ -8,8 +8,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-
-	"codeberg.org/skiff/skiff/server/api"
 )
 
 // object is a piece of a document.
@@ -29,11 +27,6 @@ func newDefinitions(v3 bool) *definitions {
 		d.prefix = "#/components/schemas/"
 	}
 	return d
-}
-
-func isCustom(k *api.Kind) bool {
-	_, custom := k.Hub().New().(runtime.Unstructured)
-	return custom
 }
 
 // nameOf is the definition's name: the import path with its host reversed, e.g. io.k8s.api.core.v1.Pod.
@@ -83,14 +76,17 @@ func (d *definitions) define(t reflect.Type) string {
 	docs := swaggerDoc(t)
 	if text := docs[""]; text != "" {
 		def["description"] = text
+	} else if text := undocumented[name]; text != "" {
+		def["description"] = text
 	}
 	if d.special(t, def) {
 		return name
 	}
 	def["type"] = "object"
+	markType(def, merged(name))
 	properties := object{}
 	var required []string
-	d.fields(t, docs, properties, &required)
+	d.fields(t, name, docs, properties, &required)
 	if len(properties) > 0 {
 		def["properties"] = properties
 	}
@@ -100,11 +96,34 @@ func (d *definitions) define(t reflect.Type) string {
 	return name
 }
 
+// undocumented are types whose Go packages do not carry their documentation.
+var undocumented = map[string]string{
+	"io.k8s.apimachinery.pkg.api.resource.Quantity":                 "A fixed-point number with an SI (m, k, M, G …), binary (Ki, Mi, Gi …) or decimal exponent (e3) suffix, as a string or a number, e.g. 100m, 1.5Gi. It has no more than three decimal places.",
+	"io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1":                 "A set of fields as a tree: each key is a field (f:name), an item of a list by its keys (k:{…}) or value (v:…) or index (i:0), or '.' for the thing itself.",
+	"io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime":                "A point in time with microseconds, in RFC 3339.",
+	"io.k8s.apimachinery.pkg.apis.meta.v1.Time":                     "A point in time, in RFC 3339, in whole seconds.",
+	"io.k8s.apimachinery.pkg.apis.meta.v1.WatchEvent":               "One event of a watch: ADDED, MODIFIED, DELETED, BOOKMARK or ERROR, and the object (for ERROR a Status).",
+	"io.k8s.apimachinery.pkg.runtime.RawExtension":                  "An object of a kind that its field does not fix.",
+	"io.k8s.apimachinery.pkg.util.intstr.IntOrString":               "A number, or a string: a name or a percentage, as its field says.",
+	"io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON": "Any JSON value.",
+}
+
 func swaggerDoc(t reflect.Type) map[string]string {
 	if s, ok := reflect.New(t).Interface().(interface{ SwaggerDoc() map[string]string }); ok {
 		return s.SwaggerDoc()
 	}
 	return nil
+}
+
+// isSpecial says that a struct type is not written as an object of its fields.
+func isSpecial(t reflect.Type) bool {
+	v := reflect.New(t).Interface()
+	switch v.(type) {
+	case *runtime.RawExtension, *metav1.FieldsV1, *metav1.Patch:
+		return true
+	}
+	_, typed := v.(interface{ OpenAPISchemaType() []string })
+	return typed
 }
 
 // special types say themselves how they look (Time, Quantity, IntOrString, Duration …).
@@ -136,8 +155,9 @@ func (d *definitions) special(t reflect.Type, def object) bool {
 	return true
 }
 
-// fields adds the properties of a struct, those of embedded structs included.
-func (d *definitions) fields(t reflect.Type, docs map[string]string, properties object, required *[]string) {
+// fields adds the properties of a struct, those of embedded structs included, to the definition called name.
+func (d *definitions) fields(t reflect.Type, def string, docs map[string]string, properties object, required *[]string) {
+	merge := merged(def)
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -146,7 +166,7 @@ func (d *definitions) fields(t reflect.Type, docs map[string]string, properties 
 			if embedded.Kind() == reflect.Pointer {
 				embedded = embedded.Elem()
 			}
-			d.fields(embedded, swaggerDoc(embedded), properties, required)
+			d.fields(embedded, def, swaggerDoc(embedded), properties, required)
 			continue
 		}
 		if name == "-" || name == "" || !f.IsExported() {
@@ -162,19 +182,21 @@ func (d *definitions) fields(t reflect.Type, docs map[string]string, properties 
 		if key := f.Tag.Get("patchMergeKey"); key != "" {
 			p["x-kubernetes-patch-merge-key"] = key
 		}
+		written := !strings.Contains(options, "omitempty") && !strings.Contains(options, "omitzero")
+		d.markField(p, merge, name, f, written)
 		properties[name] = p
-		if isRequired(t, name, options) {
+		if isRequired(def, name, options) {
 			*required = append(*required, name)
 		}
 	}
 }
 
 // isRequired reads the json tag, then the exceptions.
-func isRequired(t reflect.Type, name, options string) bool {
+func isRequired(def, name, options string) bool {
+	short := strings.TrimPrefix(def, "io.k8s.api.")
 	if name == "metadata" {
-		return false
+		return slices.Contains(demanded[short], name)
 	}
-	short := strings.TrimPrefix(nameOf(t), "io.k8s.api.")
 	if strings.Contains(options, "omitempty") || strings.Contains(options, "omitzero") {
 		return slices.Contains(demanded[short], name)
 	}
@@ -212,7 +234,11 @@ func (d *definitions) schemaOf(t reflect.Type) object {
 	case reflect.Float32, reflect.Float64:
 		return object{"type": "number", "format": "double"}
 	case reflect.String:
-		return object{"type": "string"}
+		s := object{"type": "string"}
+		if values := enum(t); values != nil {
+			s["enum"] = values
+		}
+		return s
 	}
 	return object{"type": "object"}
 }
