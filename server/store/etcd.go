@@ -132,6 +132,9 @@ func open(ctx context.Context, cfg Config) (*member, error) {
 			return nil, err
 		}
 	}
+	if err := fillHoles(cfg.Dir); err != nil { // no such file system call, or no room: then it is as it was
+		cfg.Log.Debug("the backend's file keeps its holes", "error", err)
+	}
 	return m, nil
 }
 

@@ -47,6 +47,8 @@ type Config struct {
 	CompactionInterval time.Duration
 	// Transformer encrypts values; nil stores them as they are.
 	Transformer Transformer
+	// MinFree is how many bytes of the disk must stay free for a write to be taken; default 40 MiB.
+	MinFree int64
 	// History is how many recent events a kind's ring holds; default 1,000.
 	History int
 	Log     *slog.Logger
@@ -91,6 +93,9 @@ func New(cfg Config) (*Store, error) {
 	}
 	if cfg.History <= 0 {
 		cfg.History = 1000
+	}
+	if cfg.MinFree <= 0 {
+		cfg.MinFree = defaultMinFree
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()

@@ -74,6 +74,9 @@ func (s *Store) put(ctx context.Context, k *api.Kind, obj, old api.Object, rev i
 	if old != nil && revisionOf(old) == rev && s.same(k, old, value) {
 		return old, nil, nil
 	}
+	if err := s.room(k); err != nil {
+		return nil, nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	key := etcdKey(k, obj.GetNamespace(), obj.GetName())
