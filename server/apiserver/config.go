@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/apiserver/authn"
 	"codeberg.org/skiff/skiff/server/apiserver/authz"
+	"codeberg.org/skiff/skiff/server/apiserver/fairness"
 	"codeberg.org/skiff/skiff/server/registry"
 	"codeberg.org/skiff/skiff/server/store"
 )
@@ -63,10 +65,19 @@ type Config struct {
 	// Metrics registers the server's metrics and gathers what /metrics shows; nil makes one.
 	Metrics *prometheus.Registry
 
-	// MaxReads and MaxWrites bound how many requests that are not streams run at once; default 400 and 200.
-	MaxReads, MaxWrites int64
+	// Fairness decides which requests run now and which wait; nil makes one with upstream's defaults.
+	Fairness *fairness.Fairness
+	// MaxStreams bounds how many watches and other streams one user may have open; default 5,000.
+	MaxStreams int
+	// MaxConnections bounds the open connections, and MaxConnectionsPerAddress those from one address; default 10,000
+	// and 1,000.
+	MaxConnections, MaxConnectionsPerAddress int
 	// RequestTimeout of requests that are not streams; default 60 s.
 	RequestTimeout time.Duration
+	// SendTimeout is how long the client of a watch may take to read what was sent before it is cut; default 30 s.
+	SendTimeout time.Duration
+	// HandshakeTimeout is how long a client may take for its TLS handshake, and for the headers of a request; default 10 s.
+	HandshakeTimeout time.Duration
 
 	Now func() time.Time
 	Log *slog.Logger
@@ -93,17 +104,32 @@ func (c *Config) validate() error {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	if c.MaxReads == 0 {
-		c.MaxReads = 400
+	if c.SendTimeout == 0 {
+		c.SendTimeout = 30 * time.Second
 	}
-	if c.MaxWrites == 0 {
-		c.MaxWrites = 200
+	if c.HandshakeTimeout == 0 {
+		c.HandshakeTimeout = 10 * time.Second
+	}
+	if c.MaxStreams == 0 {
+		c.MaxStreams = 5000
+	}
+	if c.MaxConnections == 0 {
+		c.MaxConnections = 10_000
+	}
+	if c.MaxConnectionsPerAddress == 0 {
+		c.MaxConnectionsPerAddress = 1000
 	}
 	if c.RequestTimeout == 0 {
 		c.RequestTimeout = 60 * time.Second
 	}
 	if c.Metrics == nil {
 		c.Metrics = prometheus.NewRegistry()
+	}
+	if c.Fairness == nil {
+		var err error
+		if c.Fairness, err = fairness.New(fairness.Config{Metrics: c.Metrics, Now: c.Now, Log: c.Log}); err != nil {
+			return fmt.Errorf("apiserver: priority and fairness: %w", err)
+		}
 	}
 	if c.DialNode == nil {
 		var d net.Dialer

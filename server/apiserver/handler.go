@@ -19,7 +19,7 @@ import (
 	"codeberg.org/skiff/skiff/server/apiserver/authz"
 )
 
-// inflight counts requests that are not streams.
+// inflight counts requests that are not streams, for the metrics.
 type inflight struct{ reads, writes atomic.Int64 }
 
 // ServeHTTP is the way of every request; see the package comment.
@@ -43,18 +43,17 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h["Audit-Id"] = []string{id}
 	h["Cache-Control"] = noCache
 
+	defer s.release(rw, &p)
 	if !longRunning(&p) {
-		counter, limit := &s.inflight.reads, s.cfg.MaxReads
+		counter := &s.inflight.reads
 		if mutating(r.Method) {
-			counter, limit = &s.inflight.writes, s.cfg.MaxWrites
+			counter = &s.inflight.writes
 		}
+		counter.Add(1)
 		defer counter.Add(-1)
-		if counter.Add(1) > limit {
-			s.fail(rw, r, apierrors.NewTooManyRequests("too many requests, please try again later", 1))
-			return
-		}
 		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout)
 		defer cancel()
+		defer expire(ctx, w)()
 		r = r.WithContext(ctx)
 	}
 	if err := s.serve(rw, r, p, query); err != nil {
@@ -62,7 +61,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-var noCache = []string{"no-cache, private"}
+var (
+	noCache = []string{"no-cache, private"}
+	closing = []string{"close"}
+)
 
 func newID() string {
 	var b [16]byte
@@ -85,7 +87,7 @@ func mutating(method string) bool {
 	return method != http.MethodGet && method != http.MethodHead && method != http.MethodOptions
 }
 
-// longRunning requests are streams: they have no deadline and are not counted.
+// longRunning requests are streams: they have no deadline, and hold no seat once they have begun.
 func longRunning(p *path) bool {
 	if !p.resource {
 		return false
@@ -131,16 +133,22 @@ func nameOfSelector(selector string) (string, bool) {
 	return "", false
 }
 
-// serve authenticates, authorizes and serves.
+// serve authenticates, waits for the request's turn, authorizes and serves.
 func (s *Server) serve(w *response, r *http.Request, p path, query url.Values) error {
 	u, err := s.authenticate(r, &p)
 	if err != nil {
+		if r.ProtoMajor == 2 {
+			w.Header()["Connection"] = closing // nobody we know gets to open streams on one connection without end
+		}
 		return err
 	}
 	if u, err = s.impersonate(r, u); err != nil {
 		return err
 	}
 	w.user = u
+	if err := s.admit(w, r, &p, u, query); err != nil {
+		return err
+	}
 	a := attributes(r, &p, u)
 	if err := s.authorize(r.Context(), a, &p, r); err != nil {
 		return err

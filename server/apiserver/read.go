@@ -38,6 +38,8 @@ func (q *request) list() error {
 	if err != nil {
 		return err
 	}
+	q.enterHeavy(q.r.Context(), q.w, len(list.Items))
+	defer q.w.leaveHeavy()
 	return q.respondList(list)
 }
 

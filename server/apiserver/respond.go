@@ -18,6 +18,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"codeberg.org/skiff/skiff/server/apiserver/codec"
+	"codeberg.org/skiff/skiff/server/apiserver/fairness"
 	"codeberg.org/skiff/skiff/server/apiserver/negotiate"
 )
 
@@ -28,6 +29,11 @@ type response struct {
 	size   int64
 	head   bool
 	user   user.Info
+	// ticket is the seat that the request holds; stream is the user one of whose streams it is, "" if it is none.
+	ticket fairness.Ticket
+	stream string
+	// heavy is what the encoding of a long answer has a place in; nil otherwise.
+	heavy heavy
 }
 
 func (w *response) WriteHeader(code int) {
@@ -40,6 +46,10 @@ func (w *response) WriteHeader(code int) {
 func (w *response) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
+	}
+	if w.heavy != nil {
+		<-w.heavy
+		defer func() { w.heavy <- struct{}{} }()
 	}
 	n, err := w.ResponseWriter.Write(p)
 	w.size += int64(n)

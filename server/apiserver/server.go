@@ -27,6 +27,8 @@ type Server struct {
 	proxy     *proxy.Proxy
 	public    map[string]bool
 	inflight  inflight
+	streams   *streams
+	heavy     heavy
 	// stopping is closed when Run ends, to end watches and other streams.
 	stopping chan struct{}
 	stop     sync.Once
@@ -42,6 +44,8 @@ func New(cfg Config) (*Server, error) {
 		discovery: discovery.New(cfg.Catalogue),
 		openapi:   openapi.New(cfg.Catalogue, cfg.Version.GitVersion),
 		public:    map[string]bool{"/healthz": true, "/livez": true, "/readyz": true, "/version": true, "/cacerts": true},
+		streams:   newStreams(cfg.MaxStreams),
+		heavy:     newHeavy(),
 		stopping:  make(chan struct{}),
 	}
 	s.proxy = proxy.New(proxy.Config{Dial: cfg.DialNode, KubeletTLS: cfg.KubeletTLS, Log: cfg.Log})
@@ -80,15 +84,17 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	srv := &http.Server{
 		Handler:           s,
 		TLSConfig:         s.tlsConfig(),
-		ReadHeaderTimeout: 32 * time.Second,
+		ReadHeaderTimeout: s.cfg.HandshakeTimeout,
 		IdleTimeout:       90 * time.Second,
 		MaxHeaderBytes:    1 << 20,
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 	}
-	// Many watches share a client's connection; small frames and windows keep an idle connection cheap.
-	if err := http2.ConfigureServer(srv, &http2.Server{MaxConcurrentStreams: 1000, IdleTimeout: 90 * time.Second}); err != nil {
+	// Many watches share a client's connection. One that says nothing for a minute is asked whether it still lives.
+	if err := http2.ConfigureServer(srv, &http2.Server{MaxConcurrentStreams: 1000, IdleTimeout: 90 * time.Second,
+		ReadIdleTimeout: time.Minute, PingTimeout: 20 * time.Second, WriteByteTimeout: s.cfg.SendTimeout}); err != nil {
 		return fmt.Errorf("apiserver: configure HTTP/2: %w", err)
 	}
+	ln = newBoundedListener(ln, s.cfg.MaxConnections, s.cfg.MaxConnectionsPerAddress)
 	done := make(chan error, 1)
 	go func() { done <- srv.ServeTLS(ln, "", "") }()
 	select {

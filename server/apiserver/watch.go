@@ -36,12 +36,16 @@ func (q *request) watch() error {
 	ctx, cancel := context.WithCancel(q.r.Context())
 	defer cancel()
 	w, err := q.cfg.Registry.Watch(ctx, q.registryRequest(nil, ""), opts)
-	if err != nil {
+	if ended := endsInStream(err); ended {
+		w = endedWatch(err)
+	} else if err != nil {
 		return err
 	}
 	defer w.Stop()
 	q.metrics.watching(q.kind, 1)
 	defer q.metrics.watching(q.kind, -1)
+	q.streams.watch(q.kind, 1)
+	defer q.streams.watch(q.kind, -1)
 	enc := newEventEncoder(q)
 	if isWebSocket(q.r) {
 		return q.watchWebSocket(w, enc)
@@ -49,13 +53,28 @@ func (q *request) watch() error {
 	q.w.Header()["Content-Type"] = []string{enc.streamType()}
 	q.w.WriteHeader(http.StatusOK)
 	q.w.Flush()
+	guard := newSendGuard(q.w.ResponseWriter, q.cfg.SendTimeout)
 	q.stream(w, enc, q.r.Context().Done(), func(buf []byte) error {
-		if _, err := q.w.Write(buf); err != nil {
-			return err
-		}
-		return http.NewResponseController(q.w.ResponseWriter).Flush()
+		return guard.during(func() error {
+			if _, err := q.w.Write(buf); err != nil {
+				return err
+			}
+			return http.NewResponseController(q.w.ResponseWriter).Flush()
+		})
 	})
 	return nil
+}
+
+// endsInStream tells the errors about revisions, which clients expect as the only event of a watch that did begin.
+func endsInStream(err error) bool {
+	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || storage.IsTooLargeResourceVersion(err)
+}
+
+// endedWatch is one that ended with err before anything happened.
+func endedWatch(err error) *registry.Watch {
+	events := make(chan []*store.Event)
+	close(events)
+	return &registry.Watch{Events: events, Err: func() error { return err }, Stop: func() {}}
 }
 
 // stream sends the initial objects, then batches, until the watch or the client ends. send gets whole events; it is
@@ -64,10 +83,14 @@ func (q *request) stream(w *registry.Watch, enc *eventEncoder, gone <-chan struc
 	buf := getBuffer()
 	defer func() { putBuffer(buf) }()
 	if w.Initial != nil || w.InitialRevision != 0 {
-		if !q.sendInitial(w, enc, buf, send) {
+		q.enterHeavy(q.r.Context(), q.w, len(w.Initial))
+		ok := q.sendInitial(w, enc, buf, send)
+		q.w.leaveHeavy()
+		if !ok {
 			return
 		}
 	}
+	q.releaseSeat(q.w, &q.path) // the rest is done by those who write
 	for {
 		var batch []*store.Event
 		var open bool

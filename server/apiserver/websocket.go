@@ -19,6 +19,7 @@ func isWebSocket(r *http.Request) bool {
 func (q *request) watchWebSocket(w *registry.Watch, enc *eventEncoder) error {
 	server := websocket.Server{Handshake: acceptAnyOrigin, Handler: func(ws *websocket.Conn) {
 		defer ws.Close()
+		ws.MaxPayloadBytes = 4 << 10 // the client has nothing to say
 		gone := make(chan struct{})
 		go func() { // the client sends nothing; reading finds out when it leaves
 			defer close(gone)
