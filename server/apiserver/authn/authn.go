@@ -3,6 +3,7 @@
 package authn
 
 import (
+	"encoding/base64"
 	"net/http"
 	"slices"
 	"strings"
@@ -26,12 +27,40 @@ func (f Func) Authenticate(r *http.Request) (user.Info, error) { return f(r) }
 // Anonymous is who calls without saying who.
 var Anonymous user.Info = &user.DefaultInfo{Name: wellknown.UserAnonymous, Groups: []string{wellknown.GroupUnauthenticated}}
 
-// Bearer returns the token of an Authorization header, or of a websocket's subprotocol (browsers can set no header).
+// websocketBearer begins the subprotocol by which a browser, which can set no header on a websocket, sends a token.
+const websocketBearer = "base64url.bearer.authorization.k8s.io."
+
+// Bearer returns the token of an Authorization header, or of a websocket's subprotocol.
 func Bearer(r *http.Request) string {
 	if scheme, token, ok := strings.Cut(strings.TrimSpace(r.Header.Get("Authorization")), " "); ok && strings.EqualFold(scheme, "bearer") {
 		return strings.TrimSpace(token)
 	}
-	return ""
+	if len(r.Header["Sec-Websocket-Protocol"]) == 0 || !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		return ""
+	}
+	var token string
+	var rest []string
+	for _, list := range r.Header["Sec-Websocket-Protocol"] {
+		for protocol := range strings.SplitSeq(list, ",") {
+			protocol = strings.TrimSpace(protocol)
+			encoded, ok := strings.CutPrefix(protocol, websocketBearer)
+			if !ok {
+				rest = append(rest, protocol)
+				continue
+			}
+			decoded, err := base64.RawURLEncoding.DecodeString(encoded)
+			if err != nil || token != "" {
+				return "" // not a token, or more than one
+			}
+			token = string(decoded)
+		}
+	}
+	// The token must not be echoed as the protocol that was agreed on, so there has to be another one.
+	if token == "" || len(rest) == 0 {
+		return ""
+	}
+	r.Header.Set("Sec-Websocket-Protocol", strings.Join(rest, ", "))
+	return token
 }
 
 // authenticated adds the group of all who said who they are.
@@ -40,19 +69,4 @@ func authenticated(groups []string) []string {
 		return groups
 	}
 	return append(slices.Clip(groups), wellknown.GroupAuthenticated)
-}
-
-// Tokens authenticates static tokens. find returns nil for a token it does not know; it must compare in constant time.
-func Tokens(find func(token string) user.Info) Authenticator {
-	return Func(func(r *http.Request) (user.Info, error) {
-		token := Bearer(r)
-		if token == "" {
-			return nil, nil
-		}
-		u := find(token)
-		if u == nil {
-			return nil, nil
-		}
-		return &user.DefaultInfo{Name: u.GetName(), UID: u.GetUID(), Groups: authenticated(u.GetGroups()), Extra: u.GetExtra()}, nil
-	})
 }

@@ -64,7 +64,7 @@ func TestServiceAccountTokensEndWithWhatTheyAreBoundTo(t *testing.T) {
 	ask := func() (string, error) {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.Header.Set("Authorization", "Bearer "+token)
-		u, err := accounts.Authenticate(r)
+		u, err := authn.Bearers{accounts}.Authenticate(r)
 		if err != nil {
 			return "", err
 		}
@@ -78,10 +78,10 @@ func TestServiceAccountTokensEndWithWhatTheyAreBoundTo(t *testing.T) {
 			t.Fatalf("%q %v", name, err)
 		}
 	}
-	if _, good, err := accounts.Review(token, []string{"https://api", "other"}); err != nil || len(good) != 1 || good[0] != "https://api" {
+	if _, good, err := accounts.Token(context.Background(), token, []string{"https://api", "other"}); err != nil || len(good) != 1 || good[0] != "https://api" {
 		t.Errorf("audiences %v %v", good, err)
 	}
-	if _, _, err := accounts.Review(token, []string{"other"}); err == nil {
+	if _, _, err := accounts.Token(context.Background(), token, []string{"other"}); err == nil {
 		t.Error("good for another audience")
 	}
 	if _, err := s.Delete(context.Background(), pods, "ns", "p", 0); err != nil {

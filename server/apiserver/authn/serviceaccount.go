@@ -1,11 +1,11 @@
 package authn
 
 import (
+	"context"
 	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 	"fmt"
-	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +32,8 @@ type ServiceAccounts struct {
 	catalogue *api.Catalogue
 	snapshot  func() *store.Snapshot
 	now       func() time.Time
+	// Used, when set, hears of a Secret whose token is used and that does not say so for today. It must not block.
+	Used func(namespace, secret string)
 
 	mu    sync.RWMutex
 	known map[[sha256.Size]byte]pki.VerifiedToken
@@ -45,26 +47,19 @@ func NewServiceAccounts(v TokenVerifier, c *api.Catalogue, snapshot func() *stor
 	return &ServiceAccounts{verifier: v, catalogue: c, snapshot: snapshot, now: now, known: map[[sha256.Size]byte]pki.VerifiedToken{}}
 }
 
-// Authenticate looks at the bearer token.
-func (s *ServiceAccounts) Authenticate(r *http.Request) (user.Info, error) {
-	token := Bearer(r)
-	if token == "" {
-		return nil, nil
-	}
-	u, _, err := s.Check(token, nil)
-	return u, err
-}
-
-// Check says whose a token is and for which of the audiences (nil: the API server's own) it is good.
-func (s *ServiceAccounts) Check(token string, audiences []string) (user.Info, pki.VerifiedToken, error) {
+// Token says whose a token is and for which of the audiences (nil: the API server's own) it is good.
+func (s *ServiceAccounts) Token(_ context.Context, token string, audiences []string) (user.Info, []string, error) {
 	v, err := s.verify(token, audiences)
+	if errors.Is(err, pki.ErrForeignToken) {
+		return nil, nil, nil
+	}
 	if err != nil {
-		return nil, v, err
+		return nil, nil, err
 	}
-	if err := s.alive(&v); err != nil {
-		return nil, v, err
+	if err := s.alive(&v, token); err != nil {
+		return nil, nil, err
 	}
-	return userOf(&v), v, nil
+	return userOf(&v), intersect(v.Audiences, audiences), nil
 }
 
 func (s *ServiceAccounts) verify(token string, audiences []string) (pki.VerifiedToken, error) {
@@ -94,8 +89,14 @@ func (s *ServiceAccounts) verify(token string, audiences []string) (pki.Verified
 var errInvalidated = errors.New("service account token has been invalidated")
 
 // alive checks the account and what the token is bound to.
-func (s *ServiceAccounts) alive(v *pki.VerifiedToken) error {
+func (s *ServiceAccounts) alive(v *pki.VerifiedToken, token string) error {
 	snap := s.snapshot()
+	if v.Legacy {
+		if err := s.legacyAlive(snap, v, token); err != nil {
+			return err
+		}
+		return s.exists(snap, "ServiceAccount", v.Namespace, v.ServiceAccount, v.UID)
+	}
 	if err := s.exists(snap, "ServiceAccount", v.Namespace, v.ServiceAccount, v.UID); err != nil {
 		return err
 	}
@@ -147,6 +148,10 @@ func userOf(v *pki.VerifiedToken) user.Info {
 		set("credential-id", "JTI="+v.ID)
 	}
 	switch v.BoundKind {
+	case "Secret":
+		if v.Legacy {
+			return u
+		}
 	case "Pod":
 		set("pod-name", v.BoundName)
 		set("pod-uid", v.BoundUID)
@@ -162,17 +167,33 @@ func userOf(v *pki.VerifiedToken) user.Info {
 	return u
 }
 
-// Review is Check for a TokenReview: it also returns for which of the audiences the token is good.
-func (s *ServiceAccounts) Review(token string, audiences []string) (user.Info, []string, error) {
-	u, v, err := s.Check(token, audiences)
-	if err != nil || len(audiences) == 0 {
-		return u, v.Audiences, err
+// Labels of Secrets with tokens, by which those that nobody uses are found and cleaned away.
+const (
+	LabelLastUsed     = "kubernetes.io/legacy-token-last-used"
+	LabelInvalidSince = "kubernetes.io/legacy-token-invalid-since"
+)
+
+// legacyAlive: a token in a Secret is good as long as that Secret holds exactly this token.
+func (s *ServiceAccounts) legacyAlive(snap *store.Snapshot, v *pki.VerifiedToken, token string) error {
+	kind := s.catalogue.ByObject(&corev1.Secret{})
+	if kind == nil {
+		return errInvalidated
 	}
-	var good []string
-	for _, a := range audiences {
-		if slices.Contains(v.Audiences, a) {
-			good = append(good, a)
-		}
+	secret, ok := snap.Get(kind, v.Namespace, v.BoundName).(*corev1.Secret)
+	switch {
+	case !ok:
+		return fmt.Errorf("%w: secret %s/%s is gone", errInvalidated, v.Namespace, v.BoundName)
+	case secret.DeletionTimestamp != nil:
+		return fmt.Errorf("%w: secret %s/%s has been deleted", errInvalidated, v.Namespace, v.BoundName)
+	case subtle.ConstantTimeCompare(secret.Data[corev1.ServiceAccountTokenKey], []byte(token)) != 1:
+		return fmt.Errorf("%w: secret %s/%s holds another token", errInvalidated, v.Namespace, v.BoundName)
 	}
-	return u, good, nil
+	if since := secret.Labels[LabelInvalidSince]; since != "" {
+		return fmt.Errorf("the token in secret %s/%s for service account %s/%s has been marked invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, "+
+			"or remove the '%s' label from the secret to temporarily allow use of this token", v.Namespace, v.BoundName, v.Namespace, v.ServiceAccount, LabelInvalidSince)
+	}
+	if s.Used != nil && secret.Labels[LabelLastUsed] != s.now().UTC().Format(time.DateOnly) {
+		s.Used(v.Namespace, v.BoundName)
+	}
+	return nil
 }
