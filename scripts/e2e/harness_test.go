@@ -38,6 +38,33 @@ func own(t *testing.T, flags ...string) *space {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.closeWith(t)
+	return c.space(t)
+}
+
+// ownSmall is a cluster for one test, whose data directory is a filesystem of so many MiB.
+func ownSmall(t *testing.T, mib int) *space {
+	t.Helper()
+	box, err := testbox.New(executable)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cluster{box: box}
+	c.closeWith(t)
+	if c.node, err = box.Node("n1"); err == nil {
+		err = c.node.SmallDisk(mib)
+	}
+	if err == nil {
+		err = c.start(nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.space(t)
+}
+
+// closeWith ends the cluster with the test; something left behind is a failure.
+func (c *cluster) closeWith(t *testing.T) {
 	t.Cleanup(func() {
 		if t.Failed() {
 			for _, n := range c.box.Nodes() {
@@ -49,7 +76,6 @@ func own(t *testing.T, flags ...string) *space {
 			t.Error(err)
 		}
 	})
-	return c.space(t)
 }
 
 func (c *cluster) space(t testing.TB) *space {

@@ -169,21 +169,21 @@ func newCluster(node string, flags ...string) (c *cluster, err error) {
 	if c.box, err = testbox.New(executable); err != nil {
 		return nil, err
 	}
-	if err = c.start(node, flags); err != nil {
+	if c.node, err = c.box.Node(node); err != nil {
+		return nil, errors.Join(err, c.box.Close())
+	}
+	if err = c.start(flags); err != nil {
 		log, _ := os.ReadFile(c.node.LogFile())
 		return nil, errors.Join(fmt.Errorf("%w\n%s", err, log), c.box.Close())
 	}
 	return c, nil
 }
 
-func (c *cluster) start(name string, flags []string) (err error) {
-	if c.node, err = c.box.Node(name); err != nil {
-		return err
-	}
+func (c *cluster) start(flags []string) (err error) {
 	if err = c.node.Start("server", flags...); err != nil {
 		return err
 	}
-	if err = c.node.WaitReady(30*time.Second, name); err != nil {
+	if err = c.node.WaitReady(30*time.Second, c.node.Name); err != nil {
 		return err
 	}
 	if err = importAll(c.node); err != nil {

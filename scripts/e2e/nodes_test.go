@@ -98,6 +98,7 @@ func TestSecondNode(t *testing.T) {
 
 // TestNodeLost: a node that falls silent becomes NotReady and its pods run elsewhere; when it is back they are gone from it.
 func TestNodeLost(t *testing.T) {
+	t.Parallel()
 	s := own(t, "--node-monitor-grace-period=25s")
 	n2 := s.join("n2")
 	s.apply(strings.ReplaceAll(deployment("web", 4), "      terminationGracePeriodSeconds: 1\n", `      terminationGracePeriodSeconds: 1

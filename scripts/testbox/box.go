@@ -110,6 +110,8 @@ type Node struct {
 	dir      string
 	process  *exec.Cmd
 	exited   chan struct{}
+	// smallDisk: the data directory is a mount.
+	smallDisk bool
 }
 
 func (n *Node) netns() string { return n.box.name + "-" + n.Name }
@@ -187,10 +189,39 @@ func (n *Node) ExitCode() int { return n.process.ProcessState.ExitCode() }
 // Exited is closed when the daemon has ended.
 func (n *Node) Exited() <-chan struct{} { return n.exited }
 
+// SmallDisk gives the node a data directory on a filesystem of its own, of so many MiB, before it is started for the first time.
+func (n *Node) SmallDisk(mib int) error {
+	if err := os.MkdirAll(n.DataDir(), 0o755); err != nil {
+		return err
+	}
+	image := filepath.Join(n.dir, "disk.img")
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		return err
+	}
+	if err := os.Truncate(image, int64(mib)<<20); err != nil {
+		return err
+	}
+	for _, c := range [][]string{{"mkfs.ext4", "-q", "-m", "0", image}, {"mount", "-o", "loop", image, n.DataDir()}} {
+		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s", strings.Join(c, " "), err, out)
+		}
+	}
+	n.smallDisk = true
+	return nil
+}
+
+// DataDir is the node's data directory.
+func (n *Node) DataDir() string { return filepath.Join(n.dir, "lib") }
+
 func (n *Node) close() error {
 	err := n.Stop()
 	if out, e := n.Run(time.Minute, n.box.skiff, append(append([]string{"cleanup"}, n.dirs()...), "--cgroup-root", n.CgroupRoot())...); e != nil {
 		err = errors.Join(err, fmt.Errorf("cleanup of node %s: %w: %s", n.Name, e, out))
+	}
+	if n.smallDisk {
+		if out, e := exec.Command("umount", n.DataDir()).CombinedOutput(); e != nil {
+			err = errors.Join(err, fmt.Errorf("unmount %s: %w: %s", n.DataDir(), e, out))
+		}
 	}
 	return errors.Join(err, n.kernel(), ip("netns", "del", n.netns()))
 }
