@@ -25,8 +25,8 @@ type Object interface {
 type Kind struct {
 	// Group is the API group, "" for the legacy core group.
 	Group string
-	// Kind is the CamelCase name, e.g. "ReplicaSet".
-	Kind string
+	// Kind is the CamelCase name, e.g. "ReplicaSet"; ListKind the list's if that is not Kind and "List".
+	Kind, ListKind string
 	// Plural is the resource name in paths, e.g. "replicasets"; Singular e.g. "replicaset".
 	Plural, Singular string
 	ShortNames       []string
@@ -207,6 +207,14 @@ func (k *Kind) GVR() schema.GroupVersionResource {
 // GroupResource is how errors name the kind, e.g. deployments.apps.
 func (k *Kind) GroupResource() schema.GroupResource {
 	return schema.GroupResource{Group: k.Group, Resource: k.Plural}
+}
+
+// ListName is the kind of a list of objects.
+func (k *Kind) ListName() string {
+	if k.ListKind != "" {
+		return k.ListKind
+	}
+	return k.Kind + "List"
 }
 
 // Hub is the version objects are held and stored in.

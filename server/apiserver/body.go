@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/apiserver/codec"
 	"codeberg.org/skiff/skiff/server/apiserver/negotiate"
 )
@@ -80,6 +81,7 @@ func (q *request) decodeBody(validation string) (runtime.Object, error) {
 		return nil, errMethod()
 	}
 	expected := q.bodyGVK()
+	_, custom := into.(runtime.Unstructured)
 	gvk, unknown, err := codec.Decode(f, data, into, validation != validateIgnore)
 	if err != nil {
 		return nil, errDecode(gvk, expected, err)
@@ -87,7 +89,16 @@ func (q *request) decodeBody(validation string) (runtime.Object, error) {
 	if err := checkGVK(gvk, expected); err != nil {
 		return nil, err
 	}
-	if len(unknown) > 0 {
+	into.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	if custom {
+		into.GetObjectKind().SetGroupVersionKind(expected)
+		more, err := q.prune(into)
+		if err != nil {
+			return nil, errDecode(expected, expected, err)
+		}
+		unknown = append(unknown, more...)
+	}
+	if len(unknown) > 0 && validation != validateIgnore {
 		if validation == validateStrict {
 			return nil, errDecode(expected, expected, runtime.NewStrictDecodingError(unknown))
 		}
@@ -95,12 +106,21 @@ func (q *request) decodeBody(validation string) (runtime.Object, error) {
 			q.warn(err.Error())
 		}
 	}
-	if _, custom := into.(runtime.Unstructured); !custom {
-		into.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
-	} else {
-		into.GetObjectKind().SetGroupVersionKind(expected)
-	}
 	return into, nil
+}
+
+// prune takes from a custom object what its schema does not know, and returns that as the mistakes of a strict reader.
+func (q *request) prune(obj runtime.Object) ([]error, error) {
+	o, ok := obj.(api.Object)
+	if !ok || q.version.Prune == nil {
+		return nil, nil
+	}
+	unknown, err := q.version.Prune(o)
+	var mistakes []error
+	for _, text := range unknown {
+		mistakes = append(mistakes, errors.New(text))
+	}
+	return mistakes, err
 }
 
 func (q *request) newBody() runtime.Object {

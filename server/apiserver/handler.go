@@ -264,6 +264,9 @@ func (s *Server) serveResource(w *response, r *http.Request, p path, query url.V
 	if err := q.checkScope(); err != nil {
 		return err
 	}
+	if version.Deprecation != "" {
+		q.warn(version.Deprecation)
+	}
 	if p.sub != "" {
 		return q.serveSubresource()
 	}
@@ -333,7 +336,7 @@ func (q *request) checkVerb() error {
 
 // serveSubresource serves what is below an object.
 func (q *request) serveSubresource() error {
-	if q.sub = q.kind.Subresource(q.path.sub); q.sub == nil || q.path.name == "" {
+	if q.sub = q.kind.SubresourceOf(q.version, q.path.sub); q.sub == nil || q.path.name == "" {
 		return errNoRoute()
 	}
 	if q.isConnect() {

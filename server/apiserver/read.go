@@ -54,7 +54,7 @@ func (q *request) respondList(list *registry.List) error {
 
 func (q *request) codecList(meta metav1.ListMeta, items []api.Object) *codec.List {
 	l := &codec.List{GVK: q.gvk(), Meta: meta, Len: len(items)}
-	l.GVK.Kind += "List"
+	l.GVK.Kind = q.kind.ListName()
 	switch {
 	case q.accept.view == asPartial:
 		l.GVK = schema.GroupVersionKind{Group: metav1.GroupName, Version: q.accept.metaVersion, Kind: "PartialObjectMetadataList"}

@@ -33,7 +33,8 @@ type request struct {
 	sub     *api.Subresource
 	accept  accept
 	// warned holds what was sent as Warning headers already.
-	warned map[string]bool
+	warned     map[string]bool
+	warnedSize int
 }
 
 // gvk of the version that is served.
@@ -66,10 +67,21 @@ func (q *request) scopeNamespace() string {
 	return ""
 }
 
+// Warnings are cut to warningLength once all of them together are longer than warningTotal characters; then there are no
+// more of them at maxWarnings. Proxies refuse longer headers.
+const (
+	warningTotal  = 4 << 10
+	warningLength = 256
+	maxWarnings   = 64
+)
+
 // warn sends a Warning header (RFC 7234, code 299), once for each text.
 func (q *request) warn(text string) {
-	if q.warned[text] {
+	if q.warned[text] || len(q.warned) >= maxWarnings {
 		return
+	}
+	if q.warnedSize += len(text); q.warnedSize > warningTotal && len(text) > warningLength {
+		text = strings.ToValidUTF8(text[:warningLength], "")
 	}
 	if q.warned == nil {
 		q.warned = map[string]bool{}
@@ -106,6 +118,12 @@ func (q *request) hub(obj runtime.Object) (runtime.Object, error) {
 
 // served makes the served version of a stored object.
 func (q *request) served(obj runtime.Object) (runtime.Object, error) {
+	if q.kind.Convert != nil && !q.foreignBody() {
+		// The registry answers in the version that is asked for; this is for watches, which pass on what is stored.
+		if o, ok := obj.(api.Object); ok {
+			return q.kind.ConvertTo(o, q.version)
+		}
+	}
 	if q.version.FromHub == nil || q.foreignBody() {
 		return obj, nil
 	}

@@ -67,7 +67,7 @@ func (q *request) table(meta metav1.ListMeta, items []api.Object) (*metav1.Table
 	default:
 		return nil, badQuery("includeObject", string(include))
 	}
-	columns, now := q.kind.Columns, q.cfg.Now()
+	columns, now := q.kind.ColumnsOf(q.version), q.cfg.Now()
 	t := &metav1.Table{ListMeta: meta, Rows: make([]metav1.TableRow, len(items))}
 	// A kind that says how its name is shown (Events, default classes) does so itself.
 	named := slices.ContainsFunc(columns, func(c api.Column) bool { return c.Name == nameColumn.Name })

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -67,7 +68,7 @@ func (q *request) watch() error {
 
 // endsInStream tells the errors about revisions, which clients expect as the only event of a watch that did begin.
 func endsInStream(err error) bool {
-	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || storage.IsTooLargeResourceVersion(err)
+	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge)
 }
 
 // endedWatch is one that ended with err before anything happened.
@@ -207,6 +208,9 @@ func (e *eventEncoder) append(buf []byte, eventType string, obj api.Object) ([]b
 	gvk := e.gvk
 	switch e.q.accept.view {
 	case asTable:
+		if spoken, ok := served.(api.Object); ok && e.q.kind.Convert != nil {
+			obj = spoken // the columns of a custom kind are its version's
+		}
 		table, err := e.q.table(metav1.ListMeta{ResourceVersion: obj.GetResourceVersion()}, []api.Object{obj})
 		if err != nil {
 			return nil, err
@@ -241,7 +245,7 @@ func (e *eventEncoder) bookmark(buf []byte, revision int64, annotations map[stri
 		table := &metav1.Table{ListMeta: metav1.ListMeta{ResourceVersion: obj.GetResourceVersion()}}
 		partial, _ := partialOf(obj)
 		partial.TypeMeta = metav1.TypeMeta{Kind: "PartialObjectMetadata", APIVersion: "meta.k8s.io/v1"}
-		table.Rows = []metav1.TableRow{{Cells: make([]any, len(e.q.kind.Columns)+1), Object: runtime.RawExtension{Object: partial}}}
+		table.Rows = []metav1.TableRow{{Cells: make([]any, len(e.q.kind.ColumnsOf(e.q.version))+1), Object: runtime.RawExtension{Object: partial}}}
 		return e.plain(buf, string(store.Bookmark), e.q.tableGVK(), table)
 	}
 	return e.append(buf, string(store.Bookmark), obj)

@@ -53,6 +53,7 @@ func Table(c Config) ([]registry.Plugin, error) {
 	}
 	return []registry.Plugin{
 		namespaceLifecycle(&c),
+		customResourceLifecycle(&c),
 		limitRanger(&c),
 		serviceAccount(&c),
 		nodeRestriction(&c),

@@ -54,9 +54,9 @@ func newApply(w *wire, config map[string]any, duplicates error, o Options) (regi
 	if gvk := u.GroupVersionKind(); gvk != w.gvk {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("invalid object type: %v", gvk))
 	}
-	if sub := o.Kind.Subresource(o.Subresource); sub != nil && sub.Project != nil {
+	if sub := o.Kind.SubresourceOf(o.Version, o.Subresource); sub != nil && sub.Project != nil {
 		var err error
-		if u, err = throughScale(u, o); err != nil {
+		if u, err = throughScale(u, o, sub.ReplicasPath); err != nil {
 			return nil, err
 		}
 	}
@@ -95,7 +95,7 @@ func applyError(err error) error {
 
 // throughScale turns a Scale that is applied into the same wish on the scaled object, so that one set of managedFields
 // knows of it.
-func throughScale(scale *unstructured.Unstructured, o Options) (*unstructured.Unstructured, error) {
+func throughScale(scale *unstructured.Unstructured, o Options, path []string) (*unstructured.Unstructured, error) {
 	if scale.GetManagedFields() != nil {
 		return nil, apierrors.NewBadRequest("metadata.managedFields must be nil")
 	}
@@ -110,7 +110,10 @@ func throughScale(scale *unstructured.Unstructured, o Options) (*unstructured.Un
 		return nil, badBody(err)
 	}
 	if found {
-		err = unstructured.SetNestedField(out.Object, replicas, "spec", "replicas")
+		if path == nil {
+			path = []string{"spec", "replicas"}
+		}
+		err = unstructured.SetNestedField(out.Object, replicas, path...)
 	}
 	return out, err
 }

@@ -3,6 +3,7 @@ package patch
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,7 +24,8 @@ type wire struct {
 	fromHub  func(api.Object) (api.Object, error) // nil: nothing to convert
 	toHub    func(api.Object) (api.Object, error)
 	strict   *strictness
-	keepMeta bool // the patch speaks of managedFields
+	prune    func(api.Object) ([]string, error) // nil unless custom
+	keepMeta bool                               // the patch speaks of managedFields
 }
 
 func newWire(o Options) (*wire, error) {
@@ -32,17 +34,18 @@ func newWire(o Options) (*wire, error) {
 		new:     func() runtime.Object { return o.Version.New() },
 		fromHub: o.Version.FromHub,
 		toHub:   o.Version.ToHub,
+		prune:   o.Version.Prune,
 		strict:  &strictness{directive: o.FieldValidation, warn: o.Warn},
 	}
 	if o.Subresource == "" {
 		return w, nil
 	}
-	sub := o.Kind.Subresource(o.Subresource)
+	sub := o.Kind.SubresourceOf(o.Version, o.Subresource)
 	if sub == nil {
 		return nil, apierrors.NewNotFound(o.Kind.GroupResource(), o.Subresource)
 	}
 	if sub.New != nil {
-		w.gvk, w.new, w.fromHub, w.toHub = sub.GVK, sub.New, nil, nil
+		w.gvk, w.new, w.fromHub, w.toHub, w.prune = sub.GVK, sub.New, nil, nil, nil
 	}
 	return w, nil
 }
@@ -88,7 +91,17 @@ func (w *wire) decode(data []byte, mistakes []error) (runtime.Object, error) {
 	if err != nil {
 		return nil, invalidPatch(string(data), err)
 	}
-	if err := w.strict.check(append(mistakes, found...), string(data)); err != nil {
+	mistakes = append(mistakes, found...)
+	if o, ok := obj.(api.Object); ok && w.prune != nil {
+		unknown, err := w.prune(o)
+		if err != nil {
+			return nil, invalidPatch(string(data), err)
+		}
+		for _, text := range unknown {
+			mistakes = append(mistakes, errors.New(text))
+		}
+	}
+	if err := w.strict.check(mistakes, string(data)); err != nil {
 		return nil, err
 	}
 	return w.finish(obj)
