@@ -30,7 +30,7 @@ func (k *Kubelet) admit(pod *corev1.Pod, static bool) *plan.Verdict {
 	for _, w := range k.workers() {
 		w.mu.Lock()
 		active := w.verdict == nil && w.uid != pod.UID && w.report.now.Phase != corev1.PodFailed && w.report.now.Phase != corev1.PodSucceeded
-		p := w.pod
+		p := w.grantedLocked()
 		w.mu.Unlock()
 		if active {
 			others = append(others, p)

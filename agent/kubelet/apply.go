@@ -67,7 +67,7 @@ func (w *worker) apply(ctx context.Context, p plan.Plan) {
 func (w *worker) begin(ctx context.Context, key string, t *task, s plan.Step) {
 	tctx, cancel := context.WithCancel(ctx)
 	t.step, t.cancel, t.running = s, cancel, true
-	pod := w.pod
+	pod := w.grantedLocked()
 	w.wg.Add(1)
 	go func() {
 		defer w.wg.Done()
@@ -132,6 +132,8 @@ func (w *worker) do(ctx context.Context, pod *corev1.Pod, s plan.Step) error {
 		return w.removeSandbox(ctx, s.ID)
 	case plan.TearDown:
 		return w.tearDown(pod)
+	case plan.Resize:
+		return w.resize(ctx, pod)
 	case plan.Delete:
 		return w.delete(ctx, pod)
 	}

@@ -34,6 +34,8 @@ type Runtime interface {
 	Remove(ctx context.Context, containerID string) error
 	Exec(ctx context.Context, containerID string, spec container.ExecSpec) (int, error)
 	Attach(ctx context.Context, containerID string, spec container.AttachSpec) error
+	UpdateContainer(ctx context.Context, containerID string, r container.Resources, labels map[string]string) error
+	UpdateSandbox(ctx context.Context, sandboxID string, r container.Resources) error
 	ContainerStats(containerID string) (container.Stats, error)
 	SandboxStats(sandboxID string) (container.Stats, error)
 }

@@ -42,7 +42,7 @@ func (w *worker) containerSpec(ctx context.Context, pod *corev1.Pod, c *corev1.C
 	spec := container.ContainerSpec{
 		ID: newID(), Name: c.Name, Attempt: s.Attempt,
 		Labels: map[string]string{labelPodUID: string(w.uid), labelPodName: pod.Name, labelPodNamespace: pod.Namespace, labelContainer: c.Name,
-			labelImage: c.Image, labelImageRef: imageRef(img, c.Image), labelBackOff: s.BackOff.String()},
+			labelImage: c.Image, labelImageRef: imageRef(img, c.Image), labelBackOff: s.BackOff.String(), labelResources: encodeResources(c)},
 		ImageID: img.ID, Args: command(c, img, lookup), Env: mergeEnv(img.Env, hostname, env), Cwd: c.WorkingDir,
 		TTY: c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce,
 		LogPath:    logPath(w.logDir(), c.Name, s.Attempt),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -192,6 +193,27 @@ func (f *fakeRuntime) Exec(_ context.Context, id string, spec container.ExecSpec
 }
 
 func (f *fakeRuntime) Attach(context.Context, string, container.AttachSpec) error { return nil }
+func (f *fakeRuntime) UpdateContainer(_ context.Context, id string, r container.Resources, labels map[string]string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s, c := f.find(id)
+	if c == nil {
+		return errors.New("no such container")
+	}
+	c.Spec.Resources, c.Spec.Labels = r, maps.Clone(c.Spec.Labels)
+	maps.Copy(c.Spec.Labels, labels)
+	f.tell(s.Spec.ID, id)
+	return nil
+}
+
+func (f *fakeRuntime) UpdateSandbox(_ context.Context, id string, r container.Resources) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sandboxes[id].Spec.Resources = r
+	f.tell(id, "")
+	return nil
+}
+
 func (f *fakeRuntime) ContainerStats(string) (container.Stats, error) {
 	return container.Stats{Time: time.Now(), CPUNanos: 5e9, WorkingSet: 1 << 20}, nil
 }

@@ -35,6 +35,8 @@ type Kubelet struct {
 
 	wg sync.WaitGroup // workers
 
+	granting sync.Mutex // held while room is looked for and taken
+
 	mu      sync.Mutex
 	ctx     context.Context // of Run; workers live in it
 	pods    map[types.UID]*worker

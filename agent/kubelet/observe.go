@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"codeberg.org/skiff/skiff/agent/kubelet/plan"
+	"codeberg.org/skiff/skiff/agent/kubelet/podres"
 	"codeberg.org/skiff/skiff/agent/kubelet/probe"
 	"codeberg.org/skiff/skiff/agent/kubelet/status"
 	"codeberg.org/skiff/skiff/runtime/container"
@@ -32,6 +33,7 @@ const (
 	labelMessagePath  = "skiff.io/termination-message"
 	labelFallback     = "skiff.io/fallback-to-logs"
 	labelGrace        = "skiff.io/grace"
+	labelResources    = "skiff.io/resources"
 )
 
 func sandboxID(uid types.UID, attempt int) string { return string(uid) + "-" + strconv.Itoa(attempt) }
@@ -165,7 +167,11 @@ func (w *worker) observe(ctx context.Context, now time.Time) (*corev1.Pod, plan.
 		}
 	}
 	have.Reported = w.report.done
-	return w.pod, have
+	pod := w.grantedLocked()
+	if have.Sandbox != nil {
+		have.Sandbox.Resize = !sameLimits(sb.Spec.Resources, podres.Pod(pod, w.k.cfg.PodPIDs))
+	}
+	return pod, have
 }
 
 // attempts of the sandbox's containers, newest first.
@@ -211,6 +217,7 @@ func (w *worker) attempt(c container.Container) plan.Attempt {
 	a := plan.Attempt{ID: c.Spec.ID, Attempt: c.Spec.Attempt, Image: l[labelImage], ImageID: c.Spec.ImageID, Current: true,
 		State: plan.Running, CreatedAt: c.CreatedAt, StartedAt: c.StartedAt}
 	a.BackOff, _ = time.ParseDuration(l[labelBackOff])
+	a.Resources, a.Stopped = w.actualOf(c), w.prestopped[c.Spec.ID]
 	if c.State != container.Exited {
 		return a
 	}

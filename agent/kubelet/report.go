@@ -48,7 +48,7 @@ func (w *worker) tell(ctx context.Context, pod *corev1.Pod, have plan.Have, p pl
 		copied.Status = w.report.now
 		base = &copied
 	}
-	st := status.Compute(status.Input{Pod: base, Have: have, Plan: p, PodIPs: texts(w.ips), HostIPs: texts(w.k.cfg.NodeIPs), Details: w.details, Now: now})
+	st := status.Compute(status.Input{Pod: base, Have: have, Plan: p, PodIPs: texts(w.ips), HostIPs: texts(w.k.cfg.NodeIPs), Details: w.details, Resize: w.resizeLocked(pod, have), Now: now})
 	w.report.now = st
 	wake := time.Time{}
 	if v := w.volumes; v != nil {
@@ -85,8 +85,9 @@ func (w *worker) tell(ctx context.Context, pod *corev1.Pod, have plan.Have, p pl
 		return earliest(wake, at)
 	}
 	r.busy = true
+	desired := w.pod // not as granted: the spec is its author's
 	w.wg.Add(1)
-	go func() { defer w.wg.Done(); w.send(ctx, pod, st) }()
+	go func() { defer w.wg.Done(); w.send(ctx, desired, st) }()
 	return wake
 }
 
@@ -184,7 +185,7 @@ func (k *Kubelet) sendStatus(ctx context.Context, pod *corev1.Pod, st corev1.Pod
 
 // owned conditions are the node's.
 var owned = map[corev1.PodConditionType]bool{corev1.PodReady: true, corev1.ContainersReady: true, corev1.PodInitialized: true,
-	corev1.PodReadyToStartContainers: true}
+	corev1.PodReadyToStartContainers: true, corev1.PodResizePending: true, corev1.PodResizeInProgress: true}
 
 // withOthers takes the conditions of others from theirs.
 func withOthers(ours, theirs []corev1.PodCondition) []corev1.PodCondition {

@@ -177,6 +177,7 @@ func (w *worker) prune(ctx context.Context, sandbox, name string) {
 		delete(w.messages, c.Spec.ID)
 		delete(w.hooked, c.Spec.ID)
 		delete(w.prestopped, c.Spec.ID)
+		delete(w.actual, c.Spec.ID)
 		w.mu.Unlock()
 		w.k.probes.Forget(c.Spec.ID)
 		if p := c.Spec.Labels[labelMessagePath]; p != "" {

@@ -49,6 +49,10 @@ type worker struct {
 	stale   bool // volumes have to be set up again
 	torn    bool
 
+	granted *grant            // resources that the node has given the pod
+	pending refusal           // why it has not given what the pod asks for
+	actual  map[string]actual // what running containers were given, by id
+
 	report reporter
 	gone   bool
 	ended  chan struct{} // closed when the worker has returned
@@ -63,7 +67,7 @@ type message struct{ text string }
 func newWorker(k *Kubelet, pod *corev1.Pod, static bool) *worker {
 	w := &worker{k: k, uid: pod.UID, title: pod.Namespace + "/" + pod.Name, static: static, wakeup: make(chan struct{}, 1), pod: pod, first: k.cfg.Now(), lastSandbox: -1,
 		past: map[string][]plan.Attempt{}, details: map[string]status.Detail{}, messages: map[string]message{}, hooked: map[string]bool{},
-		prestopped: map[string]bool{}, tasks: map[string]*task{}, images: map[string]usable{}}
+		prestopped: map[string]bool{}, tasks: map[string]*task{}, images: map[string]usable{}, actual: map[string]actual{}}
 	if !static && pod.Status.StartTime != nil {
 		w.start = pod.Status.StartTime.Time
 	} else {
@@ -156,6 +160,7 @@ func (w *worker) run(ctx context.Context) {
 	defer timer.Stop()
 	for {
 		now := w.k.cfg.Now()
+		regrant := w.grant()
 		pod, have := w.observe(ctx, now)
 		w.watchProbes(pod, have)
 		p := plan.Decide(pod, have, now)
@@ -165,8 +170,10 @@ func (w *worker) run(ctx context.Context) {
 		if !p.Wake.IsZero() && (wake.IsZero() || p.Wake.Before(wake)) {
 			wake = p.Wake
 		}
+		wake = earliest(wake, regrant)
 		if w.isGone() {
 			w.stopProbes()
+			w.k.roomCame(w)
 			return
 		}
 		if !wake.IsZero() {

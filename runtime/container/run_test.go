@@ -84,7 +84,7 @@ func TestStatsAndUpdate(t *testing.T) {
 	if err != nil || st.MemoryUsage < 8<<20 || st.Time.IsZero() {
 		t.Errorf("%+v %v", st, err)
 	}
-	if err := b.UpdateContainer(ctx, "c", Resources{MemoryLimit: 128 << 20, CPUShares: 1024, PIDsLimit: 60}); err != nil {
+	if err := b.UpdateContainer(ctx, "c", Resources{MemoryLimit: 128 << 20, CPUShares: 1024, PIDsLimit: 60}, map[string]string{"size": "128"}); err != nil {
 		t.Error(err)
 	}
 	if err := b.UpdateSandbox(ctx, "a", Resources{MemoryLimit: 256 << 20}); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -171,8 +172,8 @@ func (m *Manager) Signal(ctx context.Context, containerID string, sig syscall.Si
 	return nil
 }
 
-// UpdateContainer changes the limits of a running container.
-func (m *Manager) UpdateContainer(ctx context.Context, containerID string, r Resources) error {
+// UpdateContainer changes the limits of a running container, and sets these labels of its caller with them.
+func (m *Manager) UpdateContainer(ctx context.Context, containerID string, r Resources, labels map[string]string) error {
 	c, _, _, err := m.running(containerID)
 	if err != nil {
 		return err
@@ -187,6 +188,12 @@ func (m *Manager) UpdateContainer(ctx context.Context, containerID string, r Res
 	}
 	m.mu.Lock()
 	c.info.Spec.Resources = r
+	all := maps.Clone(c.info.Spec.Labels) // what was handed out is not changed
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, labels)
+	c.info.Spec.Labels = all
 	m.mu.Unlock()
 	return m.saveContainer(c)
 }

@@ -40,6 +40,9 @@ func (d *decider) again(c *corev1.Container, a *Attempt, init bool) bool {
 	if a.Image != "" && a.Image != c.Image && !init {
 		return true // the pod was given another image: it starts whatever the policy says
 	}
+	if stoppedForResize(c, a) {
+		return true
+	}
 	if d.have.Probes[a.ID].Failed != "" && d.pod.Spec.RestartPolicy != corev1.RestartPolicyNever {
 		return true
 	}
@@ -85,6 +88,7 @@ func (d *decider) initialized() bool {
 // run brings the pod nearer to having all its containers running.
 func (d *decider) run() {
 	ready := d.prepare()
+	d.resize()
 	for i := range d.pod.Spec.EphemeralContainers {
 		c := corev1.Container(d.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
 		if d.newest(c.Name) == nil {
@@ -176,7 +180,7 @@ func (d *decider) container(c *corev1.Container, ready, init bool) progress {
 }
 
 func (d *decider) backOff(c *corev1.Container, last *Attempt) (delay, next time.Duration) {
-	if last == nil || last.Image != "" && last.Image != c.Image {
+	if last == nil || last.Image != "" && last.Image != c.Image || stoppedForResize(c, last) {
 		return 0, 0
 	}
 	if !last.Current {
@@ -189,6 +193,7 @@ func (d *decider) backOff(c *corev1.Container, last *Attempt) (delay, next time.
 func (d *decider) keep(c *corev1.Container, a *Attempt, init bool) progress {
 	p := d.have.Probes[a.ID]
 	why := ""
+	_, resized := Resized(c, a)
 	switch {
 	case p.Failed != "":
 		why = fmt.Sprintf("Container %s failed %s probe", c.Name, p.Failed)
@@ -197,6 +202,8 @@ func (d *decider) keep(c *corev1.Container, a *Attempt, init bool) progress {
 		}
 	case a.Image != "" && a.Image != c.Image && (!init || isSidecar(c)):
 		why = fmt.Sprintf("Container %s definition changed, will be restarted", c.Name)
+	case resized:
+		why = fmt.Sprintf("Container %s resize requires restart", c.Name)
 	default:
 		if s := (Step{Verb: Start, Container: c.Name, Attempt: a.Attempt, BackOff: a.BackOff}); d.running(s) {
 			d.do(s) // its postStart hook runs: it stays in the plan

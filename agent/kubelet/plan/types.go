@@ -1,6 +1,10 @@
 package plan
 
-import "time"
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+)
 
 // Have is what is observed of one pod on this node.
 type Have struct {
@@ -36,6 +40,8 @@ type Sandbox struct {
 	Attempt int    `json:"attempt"`
 	// Ready: it runs and is connected to the network.
 	Ready bool `json:"ready,omitempty"`
+	// Resize: its cgroup has other limits than the pod has been granted.
+	Resize bool `json:"resize,omitempty"`
 }
 
 // State of an attempt.
@@ -68,6 +74,10 @@ type Attempt struct {
 	Message string `json:"message,omitempty"`
 	// BackOff is how long its successor waits after it ends; 0 for the first attempt.
 	BackOff time.Duration `json:"backOff,omitempty"`
+	// Resources that it runs with; nil when that is not known.
+	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+	// Stopped: this node asked it to end.
+	Stopped bool `json:"stopped,omitempty"`
 }
 
 // Task is a step in flight (Running), or the failure of its last tries.
@@ -118,6 +128,8 @@ const (
 	StopSandbox   Verb = "stop-sandbox"
 	RemoveSandbox Verb = "remove-sandbox"
 	TearDown      Verb = "tear-down"
+	// Resize gives the pod's cgroup and its running containers the limits that the pod has been granted.
+	Resize Verb = "resize"
 	// Delete the API object and forget the pod.
 	Delete Verb = "delete"
 )

@@ -22,7 +22,17 @@ type Input struct {
 	PodIPs, HostIPs []string
 	// Details of containers by ID.
 	Details map[string]Detail
-	Now     time.Time
+	// Resize is how far a change of the pod's resources has come.
+	Resize Resize
+	Now    time.Time
+}
+
+// Resize says why resources that the pod asks for have not been granted (Pending is the reason), or why those that were granted are
+// not in force everywhere (InProgress; Error is what went wrong).
+type Resize struct {
+	Pending, PendingMessage string
+	InProgress              bool
+	Error                   string
 }
 
 // Detail of a container that was made.
@@ -60,6 +70,9 @@ func Compute(in Input) corev1.PodStatus {
 		s := in.container(&c, false)
 		s.Ready, s.Started = false, nil
 		st.EphemeralContainerStatuses = append(st.EphemeralContainerStatuses, s)
+	}
+	if r := in.Pod.Spec.Resources; r != nil {
+		st.AllocatedResources, st.Resources = r.Requests, r
 	}
 	st.Phase = in.phase()
 	if old.Phase == corev1.PodFailed || old.Phase == corev1.PodSucceeded {
@@ -198,12 +211,29 @@ func (in Input) conditions(st *corev1.PodStatus) []corev1.PodCondition {
 	if find(in.Pod.Status.Conditions, corev1.PodScheduled) == nil {
 		add(corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue})
 	}
+	in.resizeConditions(add)
 	for _, c := range in.Pod.Status.Conditions {
-		if find(out, c.Type) == nil {
+		if find(out, c.Type) == nil && c.Type != corev1.PodResizePending && c.Type != corev1.PodResizeInProgress {
 			out = append(out, c)
 		}
 	}
 	return out
+}
+
+func (in Input) resizeConditions(add func(corev1.PodCondition)) {
+	if in.Plan.Ended {
+		return
+	}
+	if in.Resize.Pending != "" {
+		add(corev1.PodCondition{Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: in.Resize.Pending, Message: in.Resize.PendingMessage})
+	}
+	if in.Resize.InProgress {
+		c := corev1.PodCondition{Type: corev1.PodResizeInProgress, Status: corev1.ConditionTrue}
+		if in.Resize.Error != "" {
+			c.Reason, c.Message = corev1.PodReasonError, in.Resize.Error
+		}
+		add(c)
+	}
 }
 
 // carry keeps the time of the last transition when the status did not change.

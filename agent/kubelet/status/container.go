@@ -30,6 +30,9 @@ func (in Input) container(c *corev1.Container, init bool) corev1.ContainerStatus
 		started = p.Started
 		st.Ready = p.Ready && started
 		st.Resources = c.Resources.DeepCopy()
+		if a.Resources != nil {
+			st.Resources.Requests, st.Resources.Limits = a.Resources.Requests, a.Resources.Limits
+		}
 		st.AllocatedResources = c.Resources.Requests
 	case waits && in.restarts(c, a, init):
 		st.State.Waiting = &corev1.ContainerStateWaiting{Reason: waiting.Reason, Message: waiting.Message}
