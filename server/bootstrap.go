@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -19,6 +20,7 @@ import (
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/apiserver/rbac"
 	"codeberg.org/skiff/skiff/server/client"
+	"codeberg.org/skiff/skiff/server/controller/servicecidr"
 	"codeberg.org/skiff/skiff/server/store"
 )
 
@@ -48,6 +50,15 @@ func (s *Server) firstObjects() []api.Object {
 		all = append(all, &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Value: value,
 			Description: "Used for system critical pods that must run in the cluster."})
 	}
+	for _, name := range []string{"controller-manager", "scheduler", "etcd-0"} {
+		all = append(all, &corev1.ComponentStatus{ObjectMeta: metav1.ObjectMeta{Name: name},
+			Conditions: []corev1.ComponentCondition{{Type: corev1.ComponentHealthy, Status: corev1.ConditionTrue, Message: "ok"}}})
+	}
+	var ranges []string
+	for _, r := range s.network.service {
+		ranges = append(ranges, r.Masked().String())
+	}
+	all = append(all, &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: servicecidr.Default}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: ranges}})
 	return append(all,
 		&corev1.Service{
 			ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: "kubernetes", Labels: map[string]string{"component": "apiserver", "provider": "kubernetes"}},

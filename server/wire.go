@@ -94,7 +94,7 @@ func (s *Server) wireLoops() (err error) {
 	if s.cfg.DisableControllers {
 		list = table.OfAPIServer
 	}
-	controllers := list(table.Config{Now: s.cfg.Now, CABundle: s.ca.PEM(), NodeRanges: ranges, NodeGrace: s.cfg.NodeGrace})
+	controllers := list(table.Config{Now: s.cfg.Now, CABundle: s.ca.PEM(), NodeRanges: ranges, ServiceRanges: s.network.service, NodeGrace: s.cfg.NodeGrace})
 	if s.engine, err = controller.New(controller.Config{Client: s.client, Controllers: controllers, Now: s.cfg.Now, Log: s.cfg.Log}); err != nil {
 		return err
 	}

@@ -9,13 +9,11 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// LabelIPFamily and LabelManagedBy are on every IPAddress that stands for a Service's cluster IP.
-const (
-	LabelIPFamily  = "ipaddress.kubernetes.io/ip-family"
-	LabelManagedBy = "ipaddress.kubernetes.io/managed-by"
-	// IPAddressManager is LabelManagedBy's value for those that the server makes.
-	IPAddressManager = "ipallocator.k8s.io"
-)
+// IPAddressManager is the value of the label ipaddress.kubernetes.io/managed-by on what stands for a Service's address.
+const IPAddressManager = "ipallocator.k8s.io"
+
+// IndexIPAddressService is the index of IPAddresses on the Service ("namespace/name") that has them.
+const IndexIPAddressService = "spec.parentRef.service"
 
 func ipAddress() *Kind {
 	return &Kind{
@@ -29,6 +27,7 @@ func ipAddress() *Kind {
 			AllowUnconditionalUpdate: true,
 		},
 		Columns: []Column{str("ParentRef", "who has the address", parentOf)},
+		Indexes: []Index{{Name: IndexIPAddressService, Values: ServiceOfIPAddress}},
 	}
 }
 
@@ -38,6 +37,14 @@ func ipAddressName(name string, _ bool) (wrong []string) {
 		wrong = append(wrong, err.Detail)
 	}
 	return wrong
+}
+
+// ServiceOfIPAddress returns the Service ("namespace/name") that an IPAddress belongs to; none if it is not a Service's.
+func ServiceOfIPAddress(obj Object) []string {
+	if a, ok := obj.(*networkingv1.IPAddress); ok && a.Spec.ParentRef != nil && a.Spec.ParentRef.Group == "" && a.Spec.ParentRef.Resource == "services" {
+		return []string{a.Spec.ParentRef.Namespace + "/" + a.Spec.ParentRef.Name}
+	}
+	return nil
 }
 
 func parentOf(a *networkingv1.IPAddress) string {

@@ -2,11 +2,13 @@
 package table
 
 import (
+	"net/netip"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"codeberg.org/skiff/skiff/server/controller"
+	"codeberg.org/skiff/skiff/server/controller/clusterroleaggregation"
 	"codeberg.org/skiff/skiff/server/controller/cronjob"
 	"codeberg.org/skiff/skiff/server/controller/daemonset"
 	"codeberg.org/skiff/skiff/server/controller/deployment"
@@ -16,6 +18,7 @@ import (
 	"codeberg.org/skiff/skiff/server/controller/endpointslicemirroring"
 	"codeberg.org/skiff/skiff/server/controller/garbage"
 	"codeberg.org/skiff/skiff/server/controller/job"
+	"codeberg.org/skiff/skiff/server/controller/ipaddress"
 	"codeberg.org/skiff/skiff/server/controller/namespace"
 	"codeberg.org/skiff/skiff/server/controller/nodeipam"
 	"codeberg.org/skiff/skiff/server/controller/nodelifecycle"
@@ -26,6 +29,7 @@ import (
 	"codeberg.org/skiff/skiff/server/controller/rootca"
 	"codeberg.org/skiff/skiff/server/controller/serviceaccount"
 	"codeberg.org/skiff/skiff/server/controller/statefulset"
+	"codeberg.org/skiff/skiff/server/controller/servicecidr"
 	"codeberg.org/skiff/skiff/server/controller/tainteviction"
 	"codeberg.org/skiff/skiff/server/controller/ttlafterfinished"
 )
@@ -38,6 +42,8 @@ type Config struct {
 	// NodeRanges are where nodes get their pod CIDRs from.
 	NodeRanges []nodeipam.Range
 	// NodeGrace is how long a node may be silent before it counts as lost; 0 for upstream's default.
+	// ServiceRanges are what the default ServiceCIDR holds.
+	ServiceRanges []netip.Prefix
 	NodeGrace time.Duration
 }
 
@@ -52,6 +58,9 @@ func Controllers(c Config) []controller.Controller {
 		serviceaccount.New(),
 		rootca.New(c.CABundle),
 		namespace.New(func() metav1.Time { return metav1.NewTime(c.Now()) }),
+		clusterroleaggregation.New(),
+		servicecidr.New(c.Now, c.ServiceRanges),
+		ipaddress.New(),
 		garbage.New(),
 		nodeipam.New(c.NodeRanges),
 		nodelifecycle.New(c.Now, c.NodeGrace),

@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -270,27 +271,27 @@ func (t *allocation) chosenIP(family corev1.IPFamily, s string) error {
 	if err != nil {
 		return nil // validation says it better
 	}
-	r := t.al.rangeOf(family)
-	if r == nil {
+	ranges := t.al.rangesOf(family)
+	if len(ranges) == 0 {
 		return nil
 	}
-	if !r.holds(ip) {
+	if !slices.ContainsFunc(ranges, func(r ipRange) bool { return r.holds(ip) }) {
 		return t.invalid(field.Invalid(path, t.svc.Spec.ClusterIPs,
-			fmt.Sprintf("failed to allocate IP %v: the provided IP (%v) is not in the valid range. The range of valid IPs is %s", ip, ip, r.prefix)))
+			fmt.Sprintf("failed to allocate IP %v: the provided IP (%v) is not in the valid range. The range of valid IPs is %s", ip, ip, prefixes(ranges))))
 	}
 	t.look()
-	if t.takenIPs[ip] {
+	if t.takenIPs[ip] || t.claimed(ip) {
 		return t.invalid(field.Invalid(path, t.svc.Spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %v: provided IP is already allocated", ip)))
 	}
 	t.ips = append(t.ips, ip)
 	return nil
 }
 
-// freeIP hands out an address: a random one above the static part, or the next free one after it, or what is left below.
+// freeIP hands out an address of the first range that has one: a random one above its static part, or the next free one
+// after it, or what is left below.
 func (t *allocation) freeIP(family corev1.IPFamily) (netip.Addr, error) {
-	r := t.al.rangeOf(family)
-	if r != nil && r.size > 0 {
-		t.look()
+	t.look()
+	for _, r := range t.al.rangesOf(family) {
 		for _, band := range [][2]uint64{{r.static + 1, r.size}, {1, r.static}} {
 			if band[1] < band[0] {
 				continue
@@ -298,10 +299,10 @@ func (t *allocation) freeIP(family corev1.IPFamily) (netip.Addr, error) {
 			n := band[1] - band[0] + 1
 			start := rand.Uint64N(n)
 			for i := range n {
-				if i > uint64(len(t.takenIPs)+len(t.al.reserved)) {
+				if i > uint64(len(t.takenIPs)+len(t.al.reserved)+maxClaimed) {
 					break // more tries than there are addresses taken
 				}
-				if ip := r.at(band[0] + (start+i)%n); !t.takenIPs[ip] && !t.al.reserved[ip] {
+				if ip := r.at(band[0] + (start+i)%n); !t.takenIPs[ip] && !t.al.reserved[ip] && !t.claimed(ip) {
 					return ip, nil
 				}
 			}
