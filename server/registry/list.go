@@ -40,6 +40,9 @@ func (r *Registry) List(ctx context.Context, req Request, opts ListOptions) (*Li
 		req.Warnf("%d stored %s cannot be read and are not in this list; see the server's log", n, req.Kind.Plural)
 	}
 	list := page(snap, req, &sel, after, opts.Limit)
+	if list.Continue != "" {
+		r.store.Hold(snap) // the next page comes from it
+	}
 	if list.Items, err = req.allSpoken(list.Items); err != nil {
 		return nil, err
 	}
@@ -125,21 +128,36 @@ func page(snap *store.Snapshot, req Request, sel *selector, after string, limit 
 			continue
 		}
 		if limit > 0 && int64(len(list.Items)) == limit {
-			more++
-			if !sel.empty() {
-				break // the count of what is left is not known without matching it all
-			}
-			continue
+			more = left(snap, req, sel, after, limit)
+			break
 		}
 		list.Items = append(list.Items, obj)
 	}
-	if more > 0 {
+	if more != 0 {
 		list.Continue = position{snap.Revision(), relativeKey(req, list.Items[len(list.Items)-1])}.encode()
-		if sel.empty() {
+		if more > 0 {
 			list.Remaining = &more
 		}
 	}
 	return list
+}
+
+// unknown is how many objects are left where that is not known without matching them all.
+const unknown = -1
+
+// left counts the objects that follow a page of limit objects after a key.
+func left(snap *store.Snapshot, req Request, sel *selector, after string, limit int64) int64 {
+	if !sel.empty() {
+		return unknown
+	}
+	if after == "" {
+		return int64(snap.Count(req.Kind, req.Namespace)) - limit
+	}
+	var n int64
+	for range snap.List(req.Kind, req.Namespace, after) {
+		n++
+	}
+	return n - limit
 }
 
 // relativeKey is an object's key within what was listed.

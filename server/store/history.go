@@ -198,10 +198,13 @@ func (h *heldSnapshots) keep(k *api.Kind, s *Snapshot, now time.Time) {
 func (h *heldSnapshots) find(k *api.Kind, rev int64) *Snapshot {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if s, ok := h.at[heldKey{nil, rev}]; ok {
-		return s.snapshot
+	now := time.Now()
+	for _, key := range []heldKey{{nil, rev}, {k, rev}} {
+		if s, ok := h.at[key]; ok && now.Before(s.until) {
+			return s.snapshot
+		}
 	}
-	return h.at[heldKey{k, rev}].snapshot
+	return nil
 }
 
 func (h *heldSnapshots) purge(now time.Time) {

@@ -77,13 +77,9 @@ func priority(f *Foreign) int32 {
 	return f.VersionPriority
 }
 
-// subresources of a version, by name: those of custom kinds may differ by version.
+// subresources of a version, by name.
 func (k servedKind) subresources() []api.Subresource {
-	all := k.Subresources
-	if k.version.Custom != nil {
-		all = k.version.Custom.Subresources
-	}
-	all = slices.Clone(all)
+	all := slices.Clone(k.SubresourcesOf(k.version))
 	slices.SortFunc(all, func(a, b api.Subresource) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }

@@ -34,13 +34,7 @@ func (d *definitions) custom(k *api.Kind, v *api.Version, gvk schema.GroupVersio
 	}
 	d.all[body] = def
 
-	listKind := gvk.Kind + "List"
-	if v.NewList != nil {
-		if named := v.NewList().GetObjectKind().GroupVersionKind().Kind; named != "" {
-			listKind = named
-		}
-	}
-	listGVK := gvk.GroupVersion().WithKind(listKind)
+	listGVK := gvk.GroupVersion().WithKind(k.ListName())
 	list = customName(listGVK)
 	items := d.property2(d.prefix + body)
 	properties := object{
@@ -50,7 +44,7 @@ func (d *definitions) custom(k *api.Kind, v *api.Version, gvk schema.GroupVersio
 	d.typeMeta(properties)
 	d.all[list] = object{
 		"type": "object", "required": []string{"items"}, "properties": properties,
-		"description": listKind + " is a list of " + gvk.Kind, "x-kubernetes-group-version-kind": gvkEntry(listGVK),
+		"description": listGVK.Kind + " is a list of " + gvk.Kind, "x-kubernetes-group-version-kind": gvkEntry(listGVK),
 	}
 	return body, list
 }

@@ -296,7 +296,7 @@ func (d *Documents) etagOf(path string) string {
 				continue
 			}
 			fmt.Fprintf(&b, "%s %s %v %v", k.Kind, k.Plural, k.Namespaced, k.Verbs)
-			for _, s := range subresourcesOf(k, v) {
+			for _, s := range k.SubresourcesOf(v) {
 				fmt.Fprintf(&b, " %s%v", s.Name, s.Verbs)
 			}
 			if v.Schema != nil {

@@ -59,18 +59,10 @@ func (o *operations) write() {
 	if o.has("watch") && !isCustom(o.kind) {
 		o.watches(root, collection, gvk)
 	}
-	subresources := subresourcesOf(o.kind, o.version)
+	subresources := o.kind.SubresourcesOf(o.version)
 	for i := range subresources {
 		o.subresource(&subresources[i], collection, gvk, body)
 	}
-}
-
-// subresourcesOf a version: those of custom kinds may differ by version.
-func subresourcesOf(k *api.Kind, v *api.Version) []api.Subresource {
-	if v.Custom != nil {
-		return v.Custom.Subresources
-	}
-	return k.Subresources
 }
 
 // bodies are the definitions of the kind and of its list.

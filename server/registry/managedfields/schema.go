@@ -31,14 +31,19 @@ var extensions = sync.OnceValue(func() apimanaged.TypeConverter {
 })
 
 func builtInConverter(k *api.Kind) apimanaged.TypeConverter {
-	if k.Group == apiextensionsv1.GroupName {
+	switch k.Group {
+	case apiextensionsv1.GroupName:
 		return extensions()
+	case "apiregistration.k8s.io": // nobody publishes a schema of it; its one list merges by nothing
+		return deduced
 	}
 	return builtIn()
 }
 
 // Warm parses the schema of the built-in kinds now instead of at the first write.
 func Warm() { BuiltIn() }
+
+var deduced = apimanaged.NewDeducedTypeConverter()
 
 // BuiltIn is the schema of the built-in kinds: how each list and map merges, and defaults. It is shared: do not change it.
 func BuiltIn() *schema.Schema {
