@@ -54,6 +54,7 @@ func mutatingAdmissionPolicyBinding() *Kind {
 			str("ParamRef", "the parameters it gives", func(b kind) string { return paramRefColumn(b.Spec.ParamRef) }),
 			age(),
 		},
+		Indexes: policyNameIndex(func(b kind) string { return b.Spec.PolicyName }),
 	}
 }
 

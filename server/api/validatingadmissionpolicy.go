@@ -59,7 +59,15 @@ func validatingAdmissionPolicyBinding() *Kind {
 			str("ParamRef", "the parameters it gives", func(b kind) string { return paramRefColumn(b.Spec.ParamRef) }),
 			age(),
 		},
+		Indexes: policyNameIndex(func(b kind) string { return b.Spec.PolicyName }),
 	}
+}
+
+// IndexPolicyName finds the bindings of a policy.
+const IndexPolicyName = "spec.policyName"
+
+func policyNameIndex[T Object](name func(T) string) []Index {
+	return []Index{{Name: IndexPolicyName, Values: func(o Object) []string { return []string{name(o.(T))} }}}
 }
 
 func defaultMatchResources(m *admissionv1.MatchResources) {

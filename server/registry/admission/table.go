@@ -14,15 +14,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/registry"
+	"codeberg.org/skiff/skiff/server/registry/admission/policy"
+	"codeberg.org/skiff/skiff/server/registry/admission/webhook"
 	"codeberg.org/skiff/skiff/server/store"
 )
 
@@ -36,6 +40,14 @@ type Config struct {
 	ReservedIPs []netip.Addr
 	// NodePortRange is "first-last"; default 30000-32767.
 	NodePortRange string
+	// Authorizer is asked what the author of an object may do beside writing it. Nil lets everybody.
+	Authorizer authorizer.UnconditionalAuthorizer
+	// Post sends to webhooks; nil means that none is asked.
+	Post webhook.Post
+	// Extra plugins run after those of this package that look at one kind, and before webhooks, policies and quotas.
+	Extra []registry.Plugin
+	// Log; default discards.
+	Log *slog.Logger
 }
 
 // Table returns the plugins in the order in which they run, which is upstream's.
@@ -51,7 +63,10 @@ func Table(c Config) ([]registry.Plugin, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []registry.Plugin{
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	plugins := []registry.Plugin{
 		namespaceLifecycle(&c),
 		customResourceLifecycle(&c),
 		limitRanger(&c),
@@ -65,8 +80,20 @@ func Table(c Config) ([]registry.Plugin, error) {
 		defaultIngressClass(&c),
 		runtimeClass(&c),
 		services,
-		resourceQuota(&c),
-	}, nil
+	}
+	plugins = append(plugins, c.Extra...)
+	plugins = append(plugins, dynamic(&c)...)
+	return append(plugins, resourceQuota(&c)), nil
+}
+
+// dynamic are the plugins that do what objects of the API say: policies before webhooks, as upstream has it.
+func dynamic(c *Config) []registry.Plugin {
+	policies := policy.Config{Catalogue: c.Catalogue, Snapshot: c.Store.Snapshot, Authorizer: c.Authorizer}
+	if c.Post == nil {
+		return []registry.Plugin{policy.Mutating(policies), policy.Validating(policies)}
+	}
+	hooks := webhook.Config{Catalogue: c.Catalogue, Snapshot: c.Store.Snapshot, Authorizer: c.Authorizer, Post: c.Post, Log: c.Log}
+	return []registry.Plugin{policy.Mutating(policies), webhook.Mutating(hooks), policy.Validating(policies), webhook.Validating(hooks)}
 }
 
 // onPods lifts a plugin's func to requests for pods themselves (no subresource) with one of the verbs. old is nil on CREATE.

@@ -1,0 +1,35 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+
+	"codeberg.org/skiff/skiff/server/outbound"
+)
+
+// maxPatchCopies is how many bytes the copy operations of one JSON patch may add up to: a few of them, each copying what
+// the one before made, would else fill the memory. The library has one limit for all its users.
+const maxPatchCopies = 3 << 20
+
+func limitPatches() { jsonpatch.AccumulatedCopySizeLimit = maxPatchCopies }
+
+// postToWebhook sends an AdmissionReview.
+func (s *Server) postToWebhook(ctx context.Context, to *admissionv1.WebhookClientConfig, timeout time.Duration, body []byte) ([]byte, error) {
+	t := outbound.Target{CABundle: to.CABundle, Timeout: timeout}
+	if to.URL != nil {
+		t.URL = *to.URL
+	}
+	if svc := to.Service; svc != nil {
+		t.Service = &outbound.Service{Namespace: svc.Namespace, Name: svc.Name}
+		if svc.Path != nil {
+			t.Service.Path = *svc.Path
+		}
+		if svc.Port != nil {
+			t.Service.Port = *svc.Port
+		}
+	}
+	return s.outbound.Post(ctx, t, body)
+}
