@@ -82,12 +82,6 @@ func (q *request) respondWritten(out runtime.Object, created bool) error {
 	return q.respond(code, q.bodyGVK(), out)
 }
 
-// returnsDeleted are the kinds whose deletion answers with the object, as upstream's do; others answer with a Status.
-var returnsDeleted = map[string]bool{
-	"pods": true, "services": true, "serviceaccounts": true, "podtemplates": true, "resourcequotas": true,
-	"persistentvolumes": true, "persistentvolumeclaims": true, "storageclasses": true, "volumeattachments": true, "csinodes": true, "csidrivers": true,
-}
-
 func (q *request) delete() error {
 	opts, err := q.deleteOptions()
 	if err != nil {
@@ -101,7 +95,7 @@ func (q *request) delete() error {
 	if !done && (opts.OrphanDependents != nil || opts.PropagationPolicy != nil) {
 		code = http.StatusAccepted
 	}
-	if obj != nil && (!done || returnsDeleted[q.kind.Plural]) {
+	if obj != nil && (!done || registry.ReturnsDeleted(q.kind)) {
 		if obj, err = q.served(obj); err != nil {
 			return err
 		}
