@@ -36,6 +36,8 @@ type Config struct {
 	Token, AgentToken string
 	// EncryptionProviderConfig is an EncryptionConfiguration of the operator's own; "": keys that the server looks after.
 	EncryptionProviderConfig string
+	// MaxRequestsInflight is how many ordinary requests run at once; 0 chooses by the number of processors.
+	MaxRequestsInflight int
 	// NodeGrace is how long a node may be silent before it counts as lost.
 	NodeGrace time.Duration
 	// DisableControllers leaves only the loops without which the API itself would not work; DisableScheduler leaves pods unbound.
@@ -61,6 +63,7 @@ func (c *Config) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.EncryptionProviderConfig, "encryption-provider-config", "", "file with an EncryptionConfiguration (aesgcm, secretbox, aescbc, identity) for what etcd holds (default: Secrets, with keys that skiff makes and `skiff secrets-encrypt` rotates)")
 	f.BoolVar(&c.DisableControllers, "disable-controller-manager", false, "run no controllers but those that belong to the API server (for tests of clients, and clusters that bring their own)")
 	f.BoolVar(&c.DisableScheduler, "disable-scheduler", false, "run no scheduler")
+	f.IntVar(&c.MaxRequestsInflight, "max-requests-inflight", 0, "how many ordinary API requests run at once, shared out by priority and fairness (default: 32 a processor, from 64 to 600)")
 	f.DurationVar(&c.NodeGrace, "node-monitor-grace-period", nodelifecycle.DefaultGracePeriod, "how long a node may be silent before it is not Ready; nodes give a sign of life every 20 s")
 }
 
@@ -103,6 +106,9 @@ func (c *Config) validate() (network, error) {
 	}
 	if _, err := netip.ParseAddr(c.AdvertiseAddress); err != nil {
 		return n, fmt.Errorf("--advertise-address: %w", err)
+	}
+	if c.MaxRequestsInflight < 0 {
+		return n, fmt.Errorf("--max-requests-inflight: %d is negative", c.MaxRequestsInflight)
 	}
 	if c.NodeGrace < 0 {
 		return n, fmt.Errorf("--node-monitor-grace-period: %v is negative", c.NodeGrace)

@@ -21,6 +21,7 @@ import (
 	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/apiserver"
+	"codeberg.org/skiff/skiff/server/apiserver/fairness"
 	"codeberg.org/skiff/skiff/server/client"
 	"codeberg.org/skiff/skiff/server/controller"
 	"codeberg.org/skiff/skiff/server/outbound"
@@ -56,6 +57,8 @@ type Server struct {
 	engine     *controller.Engine
 	scheduler  *scheduler.Scheduler
 	joining    joining
+
+	fairness *fairness.Fairness
 
 	ready chan struct{}
 }
@@ -187,6 +190,7 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil // ctx ended
 		}
 		g.Go(func() error { return s.engine.Run(ctx) })
+		s.runExtensions(ctx, g.Go)
 		if !s.cfg.DisableScheduler {
 			g.Go(func() error { return s.scheduler.Run(ctx) })
 		}

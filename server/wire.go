@@ -8,12 +8,14 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/server/apiserver"
 	"codeberg.org/skiff/skiff/server/apiserver/authn"
 	"codeberg.org/skiff/skiff/server/apiserver/authz"
+	"codeberg.org/skiff/skiff/server/apiserver/fairness"
 	"codeberg.org/skiff/skiff/server/apiserver/node"
 	"codeberg.org/skiff/skiff/server/apiserver/rbac"
 	"codeberg.org/skiff/skiff/server/apiserver/review"
@@ -60,6 +62,11 @@ func (s *Server) wireAPI() error {
 	if err := s.wireJoining(); err != nil {
 		return err
 	}
+	metrics := prometheus.NewRegistry()
+	if s.fairness, err = s.newFairness(metrics); err != nil {
+		return err
+	}
+	s.joining.handlers[fairness.DebugPath] = s.fairness
 	s.apiserver, err = apiserver.New(apiserver.Config{
 		Registry: s.registry, Catalogue: s.catalogue, Store: s.store,
 		Listen:         net.JoinHostPort(s.cfg.BindAddress, strconv.Itoa(s.cfg.Port)),
@@ -69,6 +76,7 @@ func (s *Server) wireAPI() error {
 		CABundle: s.ca.PEM, OpenIDConfiguration: s.openID, JWKS: s.jwks,
 		DialNode: s.dialNode, KubeletTLS: s.kubeletTLS,
 		Extra: s.joining.handlers, PublicPaths: s.joining.public,
+		Fairness: s.fairness, Metrics: metrics,
 		Now: now, Log: s.cfg.Log,
 	})
 	if err != nil {
