@@ -11,6 +11,7 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"codeberg.org/skiff/skiff/internal/wellknown"
+	"codeberg.org/skiff/skiff/server/apiserver/authn/oidc"
 	"codeberg.org/skiff/skiff/server/controller/nodelifecycle"
 )
 
@@ -34,6 +35,17 @@ type Config struct {
 
 	// Token and AgentToken join servers and agents; made at random when empty.
 	Token, AgentToken string
+	// ServiceAccountIssuers: the first issues tokens, those of all are accepted. APIAudiences default to the first issuer.
+	ServiceAccountIssuers, APIAudiences []string
+	// ServiceAccountSigningKeyFile signs tokens instead of a key of our own; ServiceAccountKeyFiles verify more of them.
+	ServiceAccountSigningKeyFile string
+	ServiceAccountKeyFiles       []string
+	// ServiceAccountJWKSURI is told in the discovery document; default: this server's.
+	ServiceAccountJWKSURI string
+	// AuthenticationConfig is a file with OIDC issuers; OIDC describes one by flags; TokenAuthFile holds static tokens.
+	AuthenticationConfig string
+	OIDC                 oidc.Flags
+	TokenAuthFile        string
 	// EncryptionProviderConfig is an EncryptionConfiguration of the operator's own; "": keys that the server looks after.
 	EncryptionProviderConfig string
 	// MaxRequestsInflight is how many ordinary requests run at once; 0 chooses by the number of processors.
@@ -42,6 +54,8 @@ type Config struct {
 	NodeGrace time.Duration
 	// DisableControllers leaves only the loops without which the API itself would not work; DisableScheduler leaves pods unbound.
 	DisableControllers, DisableScheduler bool
+	// DisabledAdmission are the names of admission plugins that do not run.
+	DisabledAdmission []string
 
 	Now func() time.Time
 	Log *slog.Logger
@@ -60,11 +74,33 @@ func (c *Config) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.NodePortRange, "service-node-port-range", wellknown.DefaultNodePortRange, "ports for NodePort Services")
 	f.StringVar(&c.Token, "token", "", "secret that joins servers and agents (default: made at random)")
 	f.StringVar(&c.AgentToken, "agent-token", "", "secret that joins agents only (default: made at random)")
+	c.addAuthenticationFlags(f)
 	f.StringVar(&c.EncryptionProviderConfig, "encryption-provider-config", "", "file with an EncryptionConfiguration (aesgcm, secretbox, aescbc, identity) for what etcd holds (default: Secrets, with keys that skiff makes and `skiff secrets-encrypt` rotates)")
+	f.StringSliceVar(&c.DisabledAdmission, "disable-admission-plugins", nil, "admission plugins that do not run, by upstream's names")
 	f.BoolVar(&c.DisableControllers, "disable-controller-manager", false, "run no controllers but those that belong to the API server (for tests of clients, and clusters that bring their own)")
 	f.BoolVar(&c.DisableScheduler, "disable-scheduler", false, "run no scheduler")
 	f.IntVar(&c.MaxRequestsInflight, "max-requests-inflight", 0, "how many ordinary API requests run at once, shared out by priority and fairness (default: 32 a processor, from 64 to 600)")
 	f.DurationVar(&c.NodeGrace, "node-monitor-grace-period", nodelifecycle.DefaultGracePeriod, "how long a node may be silent before it is not Ready; nodes give a sign of life every 20 s")
+}
+
+func (c *Config) addAuthenticationFlags(f *pflag.FlagSet) {
+	f.StringArrayVar(&c.ServiceAccountIssuers, "service-account-issuer", []string{wellknown.ServiceAccountIssuer}, "issuer of service-account tokens; more of them name issuers whose tokens are still accepted")
+	f.StringSliceVar(&c.APIAudiences, "api-audiences", nil, "audiences of this API server (default: the first service-account issuer)")
+	f.StringVar(&c.ServiceAccountSigningKeyFile, "service-account-signing-key-file", "", "private key that signs service-account tokens (default: one that skiff makes)")
+	f.StringArrayVar(&c.ServiceAccountKeyFiles, "service-account-key-file", nil, "file with more keys that verify service-account tokens")
+	f.StringVar(&c.ServiceAccountJWKSURI, "service-account-jwks-uri", "", "URL of the keys in the discovery document of the issuer (default: this server's)")
+	f.StringVar(&c.AuthenticationConfig, "authentication-config", "", "file with an AuthenticationConfiguration: OIDC issuers, claim mappings, CEL rules")
+	f.StringVar(&c.TokenAuthFile, "token-auth-file", "", "CSV file with static tokens: token,user,uid,\"group,…\"")
+	o := &c.OIDC
+	f.StringVar(&o.IssuerURL, "oidc-issuer-url", "", "https URL of an OpenID Connect provider")
+	f.StringVar(&o.ClientID, "oidc-client-id", "", "audience that its tokens must have")
+	f.StringVar(&o.CAFile, "oidc-ca-file", "", "certificate authority of the provider (default: the host's)")
+	f.StringVar(&o.UsernameClaim, "oidc-username-claim", "sub", "claim that is the user's name")
+	f.StringVar(&o.UsernamePrefix, "oidc-username-prefix", "", "put before user names; - for none (default: the issuer and #, unless the claim is email)")
+	f.StringVar(&o.GroupsClaim, "oidc-groups-claim", "", "claim that holds the user's groups")
+	f.StringVar(&o.GroupsPrefix, "oidc-groups-prefix", "", "put before groups")
+	f.StringToStringVar(&o.RequiredClaims, "oidc-required-claim", nil, "claim=value that a token must have")
+	f.StringSliceVar(&o.SigningAlgs, "oidc-signing-algs", []string{"RS256"}, "algorithms that tokens may be signed with")
 }
 
 // network is what the address flags mean.
@@ -109,6 +145,9 @@ func (c *Config) validate() (network, error) {
 	}
 	if c.MaxRequestsInflight < 0 {
 		return n, fmt.Errorf("--max-requests-inflight: %d is negative", c.MaxRequestsInflight)
+	}
+	if len(c.ServiceAccountIssuers) == 0 {
+		c.ServiceAccountIssuers = []string{wellknown.ServiceAccountIssuer}
 	}
 	if c.NodeGrace < 0 {
 		return n, fmt.Errorf("--node-monitor-grace-period: %v is negative", c.NodeGrace)

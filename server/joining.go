@@ -52,7 +52,7 @@ func (s *Server) wireJoining() error {
 		ReservedNames: []string{"kubernetes", "localhost", s.cfg.NodeName},
 		Now:           s.cfg.Now, Log: log.With("component", "join"),
 	})
-	s.joining.handlers = map[string]http.Handler{joinapi.CertificatesPath: handler, joinapi.TunnelPath: s.joining.tunnels, encryptionPath: s.encryptionHandler()}
+	s.joining.handlers = map[string]http.Handler{joinapi.CertificatesPath: handler, joinapi.TunnelPath: s.joining.tunnels, encryptionPath: s.encryptionHandler(), serviceAccountKeysPath: s.serviceAccountKeysHandler()}
 	s.joining.public = []string{joinapi.CertificatesPath, joinapi.TunnelPath} // they look at tokens and certificates themselves
 	return nil
 }

@@ -24,6 +24,7 @@ import (
 	"codeberg.org/skiff/skiff/server/apiserver/fairness"
 	"codeberg.org/skiff/skiff/server/client"
 	"codeberg.org/skiff/skiff/server/controller"
+	"codeberg.org/skiff/skiff/server/customresource"
 	"codeberg.org/skiff/skiff/server/outbound"
 	"codeberg.org/skiff/skiff/server/pki"
 	"codeberg.org/skiff/skiff/server/registry"
@@ -48,17 +49,19 @@ type Server struct {
 	catalogue *api.Catalogue
 	store     *store.Store
 	// encryption looks after the keys of what etcd holds.
-	encryption *encrypt.Rotator
-	registry   *registry.Registry
-	apiserver  *apiserver.Server
-	outbound   *outbound.Client // to webhooks and aggregated API servers
-	client     *client.Client   // of system:apiserver
-	recorder   *client.Recorder
-	engine     *controller.Engine
-	scheduler  *scheduler.Scheduler
-	joining    joining
-
-	fairness *fairness.Fairness
+	encryption     *encrypt.Rotator
+	authentication authentication
+	registry       *registry.Registry
+	apiserver      *apiserver.Server
+	fairness       *fairness.Fairness
+	// definitions serves the kinds of stored CustomResourceDefinitions.
+	definitions *customresource.Definitions
+	outbound    *outbound.Client // to webhooks and aggregated API servers
+	client      *client.Client   // of system:apiserver
+	recorder    *client.Recorder
+	engine      *controller.Engine
+	scheduler   *scheduler.Scheduler
+	joining     joining
 
 	ready chan struct{}
 }
@@ -86,7 +89,7 @@ func (s *Server) loadKeys() (err error) {
 	if s.frontCA, err = pki.LoadCA(dir, "front-proxy-ca", "skiff-front-proxy-ca", now()); err != nil {
 		return err
 	}
-	if s.tokens, err = pki.LoadTokenIssuer(dir, wellknown.ServiceAccountIssuer, wellknown.ServiceAccountIssuer, now); err != nil {
+	if s.tokens, err = pki.NewTokenIssuer(s.tokenConfig()); err != nil {
 		return err
 	}
 	s.serving = pki.NewRotating(s.ca, s.servingLeaf, now)
@@ -138,15 +141,22 @@ func versionInfo() version.Info {
 func (s *Server) openID() []byte {
 	doc, err := json.Marshal(map[string]any{
 		"issuer":                                s.tokens.Issuer(),
-		"jwks_uri":                              "https://" + net.JoinHostPort(s.cfg.AdvertiseAddress, strconv.Itoa(s.cfg.Port)) + "/openid/v1/jwks",
+		"jwks_uri":                              s.jwksURI(),
 		"response_types_supported":              []string{"id_token"},
 		"subject_types_supported":               []string{"public"},
-		"id_token_signing_alg_values_supported": []string{"ES256", "RS256"},
+		"id_token_signing_alg_values_supported": s.tokens.Algorithms(),
 	})
 	if err != nil {
 		panic(err) // a map of strings encodes
 	}
 	return doc
+}
+
+func (s *Server) jwksURI() string {
+	if s.cfg.ServiceAccountJWKSURI != "" {
+		return s.cfg.ServiceAccountJWKSURI
+	}
+	return "https://" + net.JoinHostPort(s.cfg.AdvertiseAddress, strconv.Itoa(s.cfg.Port)) + "/openid/v1/jwks"
 }
 
 func (s *Server) jwks() []byte {
@@ -178,9 +188,16 @@ func (s *Server) Run(ctx context.Context) error {
 
 	g, ctx := errgroup.WithContext(ctx)
 	var failed sync.Once
+	g.Go(func() error { return s.definitions.Run(ctx) })
+	select {
+	case <-s.definitions.Synced(): // from the first request on, custom objects are served
+	case <-ctx.Done():
+	}
 	g.Go(func() error { return s.apiserver.Run(ctx) })
 	g.Go(func() error { return s.recorder.Run(ctx) })
 	g.Go(func() error { return s.joining.tunnels.Run(ctx) })
+	g.Go(func() error { return s.authentication.oidc.Run(ctx) })
+	g.Go(func() error { return s.labelUsedTokens(ctx) })
 	g.Go(func() error { return s.writeKubeconfigs(ctx) })
 	go registry.Warm() // 150 ms of parsing that the first write would wait for
 	g.Go(func() error {

@@ -4,7 +4,6 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
-	"slices"
 	"strconv"
 	"time"
 
@@ -13,7 +12,6 @@ import (
 
 	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/server/apiserver"
-	"codeberg.org/skiff/skiff/server/apiserver/authn"
 	"codeberg.org/skiff/skiff/server/apiserver/authz"
 	"codeberg.org/skiff/skiff/server/apiserver/fairness"
 	"codeberg.org/skiff/skiff/server/apiserver/node"
@@ -23,6 +21,7 @@ import (
 	"codeberg.org/skiff/skiff/server/controller"
 	"codeberg.org/skiff/skiff/server/controller/nodeipam"
 	"codeberg.org/skiff/skiff/server/controller/table"
+	"codeberg.org/skiff/skiff/server/customresource"
 	"codeberg.org/skiff/skiff/server/outbound"
 	"codeberg.org/skiff/skiff/server/pki"
 	"codeberg.org/skiff/skiff/server/registry"
@@ -35,24 +34,31 @@ func goVersion() string { return runtime.Version() }
 
 // wireAPI puts registry and API server together.
 func (s *Server) wireAPI() error {
+	limitPatches()
 	now := s.cfg.Now
 	roles := rbac.New(s.catalogue, s.store.Snapshot)
 	nodes := node.New(s.catalogue, s.store.Snapshot)
-	accounts := authn.NewServiceAccounts(s.tokens, s.catalogue, s.store.Snapshot, now)
 	chain := authz.Chain{authz.Masters, nodes, roles}
-	s.outbound = outbound.New(outbound.Config{Catalogue: s.catalogue, Snapshot: s.store.Snapshot, Dial: s.dialNode, FrontProxy: s.frontProxy.GetClientCertificate})
+	if err := s.wireOutbound(); err != nil {
+		return err
+	}
 
 	plugins, err := admission.Table(admission.Config{
 		Store: s.store, Catalogue: s.catalogue, ServiceCIDRs: s.network.service,
 		ReservedIPs: []netip.Addr{s.network.dns, s.network.apiService}, NodePortRange: s.cfg.NodePortRange,
+		Authorizer: authz.Standard(chain), Post: s.postToWebhook, Extra: []registry.Plugin{roles.Escalation(chain)}, Log: s.cfg.Log.With("component", "admission"),
 	})
 	if err != nil {
 		return err
 	}
-	plugins = append(plugins, roles.Escalation(chain))
-	authenticators := []authn.Authenticator{authn.NewCertificates(s.ca.Pool(), now), accounts}
-	actions := append(action.Table(action.Config{SignToken: s.signToken}),
-		review.Actions(review.Config{Authorizer: chain, Rules: roles.RulesFor, Token: tokenReview(accounts)})...)
+	if plugins, err = admission.Without(plugins, s.cfg.DisabledAdmission); err != nil {
+		return err
+	}
+	if err := s.wireAuthentication(); err != nil {
+		return err
+	}
+	actions := append(action.Table(action.Config{SignToken: s.signToken, Audiences: s.tokens.Audiences()}),
+		review.Actions(review.Config{Authorizer: chain, Rules: roles.RulesFor, Token: s.authentication.bearers.Token})...)
 
 	s.registry, err = registry.New(registry.Config{Catalogue: s.catalogue, Store: s.store, Admission: plugins, Actions: actions,
 		Now: now, Log: s.cfg.Log.With("component", "registry")})
@@ -71,7 +77,7 @@ func (s *Server) wireAPI() error {
 		Registry: s.registry, Catalogue: s.catalogue, Store: s.store,
 		Listen:         net.JoinHostPort(s.cfg.BindAddress, strconv.Itoa(s.cfg.Port)),
 		GetCertificate: s.serving.GetCertificate, ClientCAs: s.ca.Pool(),
-		Authenticators: authenticators, Authorizers: chain,
+		Authenticators: s.authentication.chain, Authorizers: chain,
 		Version:  versionInfo(),
 		CABundle: s.ca.PEM, OpenIDConfiguration: s.openID, JWKS: s.jwks,
 		DialNode: s.dialNode, KubeletTLS: s.kubeletTLS,
@@ -86,6 +92,13 @@ func (s *Server) wireAPI() error {
 	s.recorder = client.NewRecorder(unnamed, now, s.cfg.Log.With("component", "events"))
 	s.client = unnamed.WithRecorder(s.recorder)
 	return nil
+}
+
+// wireOutbound makes the way to webhooks, and what serves definitions, whose objects they may convert.
+func (s *Server) wireOutbound() (err error) {
+	s.outbound = outbound.New(outbound.Config{Catalogue: s.catalogue, Snapshot: s.store.Snapshot, Dial: s.dialNode, FrontProxy: s.frontProxy.GetClientCertificate})
+	s.definitions, err = customresource.NewDefinitions(customresource.Config{Store: s.store, Catalogue: s.catalogue, Hooks: s.outbound, Log: s.cfg.Log})
+	return err
 }
 
 // wireLoops puts controllers and scheduler together.
@@ -113,18 +126,4 @@ func (s *Server) wireLoops() (err error) {
 // signToken answers a TokenRequest.
 func (s *Server) signToken(c action.Claims) (token string, expires time.Time, err error) {
 	return s.tokens.Issue(pki.TokenClaims(c))
-}
-
-// tokenReview answers a TokenReview: whose a token is, and for which of the audiences asked it is good.
-func tokenReview(accounts *authn.ServiceAccounts) func(string, []string) (user.Info, []string, error) {
-	return func(token string, audiences []string) (user.Info, []string, error) {
-		u, verified, err := accounts.Check(token, audiences)
-		if err != nil {
-			return nil, nil, err
-		}
-		if len(audiences) == 0 {
-			return u, verified.Audiences, nil
-		}
-		return u, slices.DeleteFunc(slices.Clone(audiences), func(a string) bool { return !slices.Contains(verified.Audiences, a) }), nil
-	}
 }

@@ -50,3 +50,14 @@ func (t *TokenIssuer) JWKS() []JWK {
 	slices.SortFunc(set, func(a, b JWK) int { return strings.Compare(a.Kid, b.Kid) })
 	return set
 }
+
+// Algorithms that the keys sign with, sorted.
+func (t *TokenIssuer) Algorithms() (algs []string) {
+	for _, k := range t.JWKS() {
+		if !slices.Contains(algs, k.Alg) {
+			algs = append(algs, k.Alg)
+		}
+	}
+	slices.Sort(algs)
+	return algs
+}

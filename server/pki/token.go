@@ -36,8 +36,6 @@ type TokenClaims struct {
 	BoundKind, BoundName, BoundUID string
 	// The node of a pod-bound token.
 	NodeName, NodeUID string
-	// Legacy tokens live in the Secret they are bound to and do not expire; see IssueLegacy.
-	Legacy bool
 }
 
 // VerifiedToken is a token whose signature, times, issuer and audience are good. Whether its service account and bound
@@ -46,6 +44,8 @@ type VerifiedToken struct {
 	TokenClaims
 	ID     string
 	Issued time.Time
+	// Legacy tokens live in the Secret they are bound to and do not expire; see IssueLegacy.
+	Legacy bool
 }
 
 // ErrToken is wrapped by every reason to refuse a token.
@@ -296,8 +296,8 @@ func (t *TokenIssuer) verifyLegacy(token string, audiences []string) (VerifiedTo
 	}
 	return VerifiedToken{TokenClaims: TokenClaims{
 		Namespace: body.Namespace, ServiceAccount: body.Account, UID: body.UID, Audiences: t.cfg.Audiences,
-		Expires: t.now().Add(time.Hour), Legacy: true, BoundKind: "Secret", BoundName: body.SecretName,
-	}}, nil
+		Expires: t.now().Add(time.Hour), BoundKind: "Secret", BoundName: body.SecretName,
+	}, Legacy: true}, nil
 }
 
 func overlap(a, b []string) bool {

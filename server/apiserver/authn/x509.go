@@ -3,6 +3,7 @@ package authn
 import (
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/hex"
 	"fmt"
 	"net/http"
@@ -76,6 +77,10 @@ func (c *Certificates) verify(certs []*x509.Certificate, now time.Time) (verifie
 	if leaf.Subject.CommonName == "" {
 		return verified{}, fmt.Errorf("client certificate SN=%s has no common name", leaf.SerialNumber)
 	}
+	uid, err := uidOf(leaf)
+	if err != nil {
+		return verified{}, err
+	}
 	until := leaf.NotAfter
 	for _, cert := range chains[0] {
 		if cert.NotAfter.Before(until) {
@@ -85,7 +90,25 @@ func (c *Certificates) verify(certs []*x509.Certificate, now time.Time) (verifie
 	sum := sha256.Sum256(leaf.Raw)
 	return verified{until: until, user: &user.DefaultInfo{
 		Name:   leaf.Subject.CommonName,
+		UID:    uid,
 		Groups: authenticated(leaf.Subject.Organization),
 		Extra:  map[string][]string{user.CredentialIDKey: {"X509SHA256=" + hex.EncodeToString(sum[:])}},
 	}}, nil
+}
+
+// uidAttribute is the object identifier of a user's uid in a certificate's subject, which upstream registered for it.
+var uidAttribute = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 57683, 2}
+
+func uidOf(leaf *x509.Certificate) (uid string, err error) {
+	for _, name := range leaf.Subject.Names {
+		if !name.Type.Equal(uidAttribute) {
+			continue
+		}
+		value, ok := name.Value.(string)
+		if !ok || value == "" || uid != "" {
+			return "", fmt.Errorf("client certificate SN=%s: expected one uid, as text", leaf.SerialNumber)
+		}
+		uid = value
+	}
+	return uid, nil
 }

@@ -1,6 +1,6 @@
 // Package node authorizes kubelets (user system:node:<name> in group system:nodes): each may read the secrets, configmaps
-// and claims that pods on it refer to, its own pods, node and lease, and what every node needs to serve the network.
-// That it writes only what is its own is for admission to see (registry/admission, NodeRestriction).
+// and claims that pods on it refer to, its own pods, node and lease. What an agent reads to serve the network it reads as
+// system:kube-proxy. That a node writes only what is its own is for admission to see (registry/admission, NodeRestriction).
 //
 // What a pod refers to is read from the newest snapshot at each question, over the few pods of one node: there is no
 // graph to keep. It starts no goroutine.
@@ -12,8 +12,12 @@ import (
 	"slices"
 	"strings"
 
+	certificatesv1beta1 "k8s.io/api/certificates/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"codeberg.org/skiff/skiff/internal/wellknown"
@@ -30,16 +34,9 @@ type Authorizer struct {
 	rules     []rbacv1.PolicyRule
 }
 
-// network is what an agent reads beside what a kubelet does: it also routes pods, proxies Services and answers DNS.
-var network = []rbacv1.PolicyRule{
-	{Verbs: []string{"get", "list", "watch"}, APIGroups: []string{""}, Resources: []string{"services", "endpoints", "nodes", "namespaces"}},
-	{Verbs: []string{"get", "list", "watch"}, APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}},
-	{Verbs: []string{"get", "list", "watch"}, APIGroups: []string{"networking.k8s.io"}, Resources: []string{"networkpolicies", "servicecidrs", "ipaddresses"}},
-}
-
 // New reads pods from the snapshots of a store.
 func New(c *api.Catalogue, snapshot func() *store.Snapshot) *Authorizer {
-	return &Authorizer{catalogue: c, snapshot: snapshot, rules: append(rbac.BootstrapRules("system:node"), network...)}
+	return &Authorizer{catalogue: c, snapshot: snapshot, rules: rbac.BootstrapRules("system:node")}
 }
 
 // Name of the node that a user is; "" if it is none.
@@ -57,31 +54,8 @@ func (z *Authorizer) Opinion(_ context.Context, a *authz.Attributes) (authz.Deci
 	if node == "" {
 		return authz.NoOpinion, ""
 	}
-	if a.IsResource() && a.Group == "" {
-		switch a.Resource {
-		case "secrets", "configmaps":
-			return z.related(node, a, "get", "list", "watch")
-		case "persistentvolumeclaims":
-			if a.Subresource == "status" {
-				return z.related(node, a, "get", "update", "patch")
-			}
-			return z.related(node, a, "get")
-		case "serviceaccounts":
-			if a.Subresource == "token" {
-				return z.related(node, a, "create")
-			}
-			return z.related(node, a, "get")
-		case "pods":
-			if reading(a.Verb) && a.Subresource == "" {
-				return z.pod(node, a)
-			}
-		}
-	}
-	if a.Group == "coordination.k8s.io" && a.Resource == "leases" {
-		return lease(node, a)
-	}
-	if a.Group == "storage.k8s.io" && a.Resource == "csinodes" && a.Verb != "create" && a.Name != node {
-		return authz.NoOpinion, "can only access CSINode with the same name as the requesting node"
+	if decide := z.special(a); decide != nil {
+		return decide(node, a)
 	}
 	if rbac.Allows(z.rules, a) {
 		return authz.Allow, ""
@@ -89,14 +63,134 @@ func (z *Authorizer) Opinion(_ context.Context, a *authz.Attributes) (authz.Deci
 	return authz.NoOpinion, ""
 }
 
+// special finds what is not decided by the rules that all nodes have; nil if these decide.
+func (z *Authorizer) special(a *authz.Attributes) func(node string, a *authz.Attributes) (authz.Decision, string) {
+	if !a.IsResource() {
+		return nil
+	}
+	related := func(verbs ...string) func(string, *authz.Attributes) (authz.Decision, string) {
+		return func(node string, a *authz.Attributes) (authz.Decision, string) { return z.related(node, a, verbs...) }
+	}
+	switch a.Group + "/" + a.Resource {
+	case "/secrets", "/configmaps":
+		return related("get", "list", "watch")
+	case "/persistentvolumeclaims":
+		if a.Subresource == "status" {
+			return related("get", "update", "patch")
+		}
+		return related("get")
+	case "/persistentvolumes", "resource.k8s.io/resourceclaims", "storage.k8s.io/volumeattachments":
+		return related("get")
+	case "/serviceaccounts":
+		if a.Subresource == "token" {
+			return related("create")
+		}
+		return related("get")
+	case "/pods":
+		if reading(a.Verb) && a.Subresource == "" {
+			return z.pod
+		}
+	case "/nodes":
+		if reading(a.Verb) {
+			return ownNode
+		}
+	case "coordination.k8s.io/leases":
+		return lease
+	case "storage.k8s.io/csinodes":
+		return csiNode
+	case "resource.k8s.io/resourceslices":
+		return z.resourceSlice
+	case "certificates.k8s.io/podcertificaterequests":
+		if a.Verb != "create" {
+			return z.podCertificate
+		}
+	}
+	return nil
+}
+
+// selects tells whether a field selector, as it was sent, wants one value of a field.
+func selects(fields, field, want string) bool {
+	for term := range strings.SplitSeq(fields, ",") {
+		if value, ok := strings.CutPrefix(term, field+"="); ok && strings.TrimPrefix(value, "=") == want {
+			return true
+		}
+	}
+	return false
+}
+
+// ownNode: the kubelet reads its own Node and no other.
+func ownNode(node string, a *authz.Attributes) (authz.Decision, string) {
+	if a.Subresource != "" {
+		return authz.NoOpinion, ""
+	}
+	if a.Name == node {
+		return authz.Allow, ""
+	}
+	return authz.NoOpinion, fmt.Sprintf("node %q cannot read all nodes, only its own Node object", node)
+}
+
+func csiNode(node string, a *authz.Attributes) (authz.Decision, string) {
+	switch {
+	case !slices.Contains([]string{"get", "create", "update", "patch", "delete"}, a.Verb):
+		return authz.NoOpinion, "can only get, create, update, patch, or delete a CSINode"
+	case a.Subresource != "":
+		return authz.NoOpinion, "cannot authorize CSINode subresources"
+	case a.Verb != "create" && a.Name != node:
+		return authz.NoOpinion, "can only access CSINode with the same name as the requesting node"
+	}
+	return authz.Allow, ""
+}
+
+// resourceSlice: those of the node's own devices. What it creates, admission looks at.
+func (z *Authorizer) resourceSlice(node string, a *authz.Attributes) (authz.Decision, string) {
+	if a.Subresource != "" {
+		return authz.NoOpinion, "cannot authorize ResourceSlice subresources"
+	}
+	switch a.Verb {
+	case "create":
+		return authz.Allow, ""
+	case "get", "update", "patch", "delete":
+		kind, _ := z.catalogue.ByKind(resourcev1.SchemeGroupVersion.WithKind("ResourceSlice"))
+		if kind == nil {
+			return authz.NoOpinion, ""
+		}
+		slice, ok := z.snapshot().Get(kind, "", a.Name).(*resourcev1.ResourceSlice)
+		if ok && slice.Spec.NodeName != nil && *slice.Spec.NodeName == node {
+			return authz.Allow, ""
+		}
+		return authz.NoOpinion, unrelated(node)
+	case "list", "watch", "deletecollection":
+		if selects(a.Fields, resourcev1.ResourceSliceSelectorNodeName, node) {
+			return authz.Allow, ""
+		}
+		return authz.NoOpinion, "can only list/watch/deletecollection resourceslices with spec.nodeName field selector"
+	}
+	return authz.NoOpinion, "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection"
+}
+
+// podCertificate: requests for pods of the node.
+func (z *Authorizer) podCertificate(node string, a *authz.Attributes) (authz.Decision, string) {
+	if a.Subresource != "" {
+		return authz.NoOpinion, "nodes may not access the status subresource of PodCertificateRequests"
+	}
+	switch a.Verb {
+	case "list", "watch":
+		if selects(a.Fields, "spec.nodeName", node) {
+			return authz.Allow, ""
+		}
+		return authz.NoOpinion, fmt.Sprintf("can only list/watch podcertificaterequests with spec.nodeName field selector of node %q", node)
+	case "get":
+		return z.related(node, a, "get")
+	}
+	return authz.NoOpinion, fmt.Sprintf("nodes may not %s PodCertificateRequests", a.Verb)
+}
+
 func reading(verb string) bool { return verb == "get" || verb == "list" || verb == "watch" }
 
 // pod: its own by name, or many by the selector spec.nodeName.
 func (z *Authorizer) pod(node string, a *authz.Attributes) (authz.Decision, string) {
-	for term := range strings.SplitSeq(a.Fields, ",") {
-		if value, ok := strings.CutPrefix(term, "spec.nodeName="); ok && strings.TrimPrefix(value, "=") == node {
-			return authz.Allow, ""
-		}
+	if a.Verb != "get" && selects(a.Fields, "spec.nodeName", node) {
+		return authz.Allow, ""
 	}
 	if a.Name != "" {
 		kind, _ := z.catalogue.ByKind(corev1.SchemeGroupVersion.WithKind("Pod"))
@@ -129,15 +223,89 @@ func (z *Authorizer) related(node string, a *authz.Attributes, verbs ...string) 
 	if !slices.Contains(verbs, a.Verb) {
 		return authz.NoOpinion, fmt.Sprintf("a node can only %s this resource", strings.Join(verbs, ", "))
 	}
-	if a.Name == "" || a.Namespace == "" {
+	if a.Name == "" {
 		return authz.NoOpinion, "No Object name found"
 	}
-	for pod := range z.pods(node) {
-		if pod.Namespace == a.Namespace && refers(pod, a.Resource, a.Name) {
-			return authz.Allow, ""
+	var found bool
+	switch a.Resource {
+	case "persistentvolumes":
+		found = z.mountsVolume(node, a.Name)
+	case "volumeattachments":
+		found = z.attachedHere(node, a.Name)
+	case "podcertificaterequests":
+		kind, _ := z.catalogue.ByKind(certificatesv1beta1.SchemeGroupVersion.WithKind("PodCertificateRequest"))
+		if kind == nil {
+			kind, _ = z.catalogue.ByKind(schema.GroupVersionKind{Group: "certificates.k8s.io", Version: "v1", Kind: "PodCertificateRequest"})
+		}
+		found = kind != nil && kind.Fields != nil && z.fieldIs(kind, a.Namespace, a.Name, "spec.nodeName", node)
+	default:
+		if a.Namespace == "" {
+			return authz.NoOpinion, "No Object name found"
+		}
+		for pod := range z.pods(node) {
+			found = found || pod.Namespace == a.Namespace && refers(pod, a.Resource, a.Name) || a.Resource == "secrets" && z.volumeSecrets(pod, a.Namespace, a.Name)
 		}
 	}
+	if found {
+		return authz.Allow, ""
+	}
 	return authz.NoOpinion, unrelated(node)
+}
+
+func (z *Authorizer) fieldIs(kind *api.Kind, namespace, name, field, want string) bool {
+	obj := z.snapshot().Get(kind, namespace, name)
+	return obj != nil && kind.Fields(obj).Get(field) == want
+}
+
+// mountsVolume: a pod of the node has a claim that is bound to the volume.
+func (z *Authorizer) mountsVolume(node, volume string) bool {
+	kind := z.catalogue.ByObject(&corev1.PersistentVolume{})
+	if kind == nil {
+		return false
+	}
+	pv, ok := z.snapshot().Get(kind, "", volume).(*corev1.PersistentVolume)
+	if !ok || pv.Spec.ClaimRef == nil {
+		return false
+	}
+	for pod := range z.pods(node) {
+		if pod.Namespace == pv.Spec.ClaimRef.Namespace && refers(pod, "persistentvolumeclaims", pv.Spec.ClaimRef.Name) {
+			return true
+		}
+	}
+	return false
+}
+
+func (z *Authorizer) attachedHere(node, name string) bool {
+	kind := z.catalogue.ByObject(&storagev1.VolumeAttachment{})
+	if kind == nil {
+		return false
+	}
+	va, ok := z.snapshot().Get(kind, "", name).(*storagev1.VolumeAttachment)
+	return ok && va.Spec.NodeName == node
+}
+
+// volumeSecrets are those that the volumes of a pod's claims name: who mounts needs them.
+func (z *Authorizer) volumeSecrets(pod *corev1.Pod, namespace, name string) bool {
+	claims, volumes := z.catalogue.ByObject(&corev1.PersistentVolumeClaim{}), z.catalogue.ByObject(&corev1.PersistentVolume{})
+	if claims == nil || volumes == nil {
+		return false
+	}
+	snap := z.snapshot()
+	for i := range pod.Spec.Volumes {
+		claim := claimOf(pod, &pod.Spec.Volumes[i])
+		if claim == "" {
+			continue
+		}
+		pvc, ok := snap.Get(claims, pod.Namespace, claim).(*corev1.PersistentVolumeClaim)
+		if !ok || pvc.Spec.VolumeName == "" {
+			continue
+		}
+		pv, ok := snap.Get(volumes, "", pvc.Spec.VolumeName).(*corev1.PersistentVolume)
+		if ok && pv.Spec.ClaimRef != nil && pv.Spec.ClaimRef.UID == pvc.UID && volumeNamesSecret(pv, namespace, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // pods of a node.

@@ -12,14 +12,74 @@ func refers(pod *corev1.Pod, resource, name string) bool {
 	case "serviceaccounts":
 		return pod.Spec.ServiceAccountName == name
 	case "persistentvolumeclaims":
-		return slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool {
-			return v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == name ||
-				v.Ephemeral != nil && pod.Name+"-"+v.Name == name
-		})
+		return slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return claimOf(pod, &v) == name })
+	case "resourceclaims":
+		return refersResourceClaim(pod, name)
 	case "secrets":
 		return refersSecret(pod, name)
 	case "configmaps":
 		return refersConfigMap(pod, name)
+	}
+	return false
+}
+
+// claimOf is the name of the claim behind a volume; "" if there is none.
+func claimOf(pod *corev1.Pod, v *corev1.Volume) string {
+	switch {
+	case v.PersistentVolumeClaim != nil:
+		return v.PersistentVolumeClaim.ClaimName
+	case v.Ephemeral != nil:
+		return pod.Name + "-" + v.Name
+	}
+	return ""
+}
+
+func refersResourceClaim(pod *corev1.Pod, name string) bool {
+	for i := range pod.Spec.ResourceClaims {
+		if n := pod.Spec.ResourceClaims[i].ResourceClaimName; n != nil && *n == name {
+			return true
+		}
+	}
+	for _, s := range pod.Status.ResourceClaimStatuses { // those that were made of a template
+		if s.ResourceClaimName != nil && *s.ResourceClaimName == name {
+			return true
+		}
+	}
+	return pod.Status.ExtendedResourceClaimStatus != nil && pod.Status.ExtendedResourceClaimStatus.ResourceClaimName == name
+}
+
+// volumeNamesSecret tells whether a volume needs a secret to be mounted.
+func volumeNamesSecret(pv *corev1.PersistentVolume, namespace, name string) bool {
+	is := func(ref *corev1.SecretReference) bool {
+		if ref == nil || ref.Name != name {
+			return false
+		}
+		ns := ref.Namespace
+		if ns == "" && pv.Spec.ClaimRef != nil {
+			ns = pv.Spec.ClaimRef.Namespace
+		}
+		return ns == namespace
+	}
+	s := &pv.Spec.PersistentVolumeSource
+	switch {
+	case s.CSI != nil:
+		return is(s.CSI.NodePublishSecretRef) || is(s.CSI.NodeStageSecretRef) || is(s.CSI.NodeExpandSecretRef)
+	case s.FlexVolume != nil:
+		return is(s.FlexVolume.SecretRef)
+	case s.ISCSI != nil:
+		return is(s.ISCSI.SecretRef)
+	case s.CephFS != nil:
+		return is(s.CephFS.SecretRef)
+	case s.RBD != nil:
+		return is(s.RBD.SecretRef)
+	case s.AzureFile != nil:
+		ref := &corev1.SecretReference{Name: s.AzureFile.SecretName}
+		if s.AzureFile.SecretNamespace != nil {
+			ref.Namespace = *s.AzureFile.SecretNamespace
+		}
+		return is(ref)
+	case s.ScaleIO != nil:
+		return is(s.ScaleIO.SecretRef)
 	}
 	return false
 }

@@ -26,7 +26,7 @@ type Config struct {
 	// Rules of a user in a namespace, for SelfSubjectRulesReview.
 	Rules func(u user.Info, namespace string) []rbacv1.PolicyRule
 	// Token tells whose a token is and for which of the audiences (none: the API server's own) it is good.
-	Token func(token string, audiences []string) (user.Info, []string, error)
+	Token func(ctx context.Context, token string, audiences []string) (user.Info, []string, error)
 }
 
 const (
@@ -67,7 +67,7 @@ func invalid(group, kind string, errs field.ErrorList) error {
 	return apierrors.NewInvalid(schema.GroupKind{Group: group, Kind: kind}, "", errs)
 }
 
-func (c Config) tokenReview(_ context.Context, _ registry.Request, r *authenticationv1.TokenReview) error {
+func (c Config) tokenReview(ctx context.Context, _ registry.Request, r *authenticationv1.TokenReview) error {
 	if r.Spec.Token == "" {
 		return apierrors.NewBadRequest("token is required for TokenReview in authentication")
 	}
@@ -75,7 +75,7 @@ func (c Config) tokenReview(_ context.Context, _ registry.Request, r *authentica
 	if c.Token == nil {
 		return nil
 	}
-	u, audiences, err := c.Token(r.Spec.Token, r.Spec.Audiences)
+	u, audiences, err := c.Token(ctx, r.Spec.Token, r.Spec.Audiences)
 	if err != nil {
 		r.Status.Error = err.Error()
 		return nil
