@@ -24,6 +24,9 @@ func (q *request) isConnect() bool { return contains(q.sub.Verbs, "connect") }
 
 // connect finds where a stream ends and passes it on.
 func (q *request) connect() error {
+	if err := q.admitStream(); err != nil {
+		return err
+	}
 	switch q.kind.Plural + "/" + q.path.sub {
 	case "pods/log":
 		return q.podLog()
