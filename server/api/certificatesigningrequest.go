@@ -4,12 +4,16 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/pem"
-	"strings"
+	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/duration"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 func certificateSigningRequest() *Kind {
@@ -30,6 +34,7 @@ func certificateSigningRequest() *Kind {
 			}),
 			PrepareUpdate: doPair(func(c, old *certificatesv1.CertificateSigningRequest) { c.Spec, c.Status = old.Spec, old.Status }),
 			Validate:      one(validateCSR),
+			ValidateName:  func(string, bool) []string { return nil },
 			// The spec cannot change; only metadata can.
 			AllowUnconditionalUpdate: true,
 		},
@@ -38,10 +43,10 @@ func certificateSigningRequest() *Kind {
 				approval := approvals(to.Status.Conditions, true)
 				to.Status = from.Status
 				to.Status.Conditions = append(approvals(from.Status.Conditions, false), approval...)
-			}, nil),
+			}, validateCSRStatus),
 			{Name: "approval", Verbs: readWrite, Inject: inject(func(to, sent *certificatesv1.CertificateSigningRequest) {
-				to.Status.Conditions = sent.Status.Conditions
-			})},
+				to.Status.Conditions = append(approvals(sent.Status.Conditions, true), approvals(to.Status.Conditions, false)...)
+			}), Validate: pair(validateCSRApproval)},
 		},
 		Columns: []Column{
 			age(),
@@ -95,30 +100,134 @@ func csrState(c *certificatesv1.CertificateSigningRequest) string {
 
 const minCertificateSeconds = 600
 
+// legacySigner signed what named no signer, in an API version that is gone. What is stored for it is still signed.
+const legacySigner = "kubernetes.io/legacy-unknown"
+
+// maxCertificateRequest bounds what is parsed.
+const maxCertificateRequest = 256 << 10
+
+// ParseCertificateRequest reads the PEM of a CertificateSigningRequest. Its signature is not checked.
+func ParseCertificateRequest(data []byte) (*x509.CertificateRequest, error) {
+	if len(data) > maxCertificateRequest {
+		return nil, fmt.Errorf("the request has %d bytes, the limit is %d", len(data), maxCertificateRequest)
+	}
+	block, _ := pem.Decode(data)
+	if block == nil || block.Type != "CERTIFICATE REQUEST" {
+		return nil, errors.New("PEM block type must be CERTIFICATE REQUEST")
+	}
+	return x509.ParseCertificateRequest(block.Bytes)
+}
+
+var certificateUsages = []certificatesv1.KeyUsage{
+	certificatesv1.UsageAny, certificatesv1.UsageCRLSign, certificatesv1.UsageCertSign, certificatesv1.UsageClientAuth, certificatesv1.UsageCodeSigning,
+	certificatesv1.UsageContentCommitment, certificatesv1.UsageDataEncipherment, certificatesv1.UsageDecipherOnly, certificatesv1.UsageDigitalSignature,
+	certificatesv1.UsageEmailProtection, certificatesv1.UsageEncipherOnly, certificatesv1.UsageIPsecEndSystem, certificatesv1.UsageIPsecTunnel,
+	certificatesv1.UsageIPsecUser, certificatesv1.UsageKeyAgreement, certificatesv1.UsageKeyEncipherment, certificatesv1.UsageMicrosoftSGC,
+	certificatesv1.UsageNetscapeSGC, certificatesv1.UsageOCSPSigning, certificatesv1.UsageSMIME, certificatesv1.UsageServerAuth, certificatesv1.UsageSigning,
+	certificatesv1.UsageTimestamping,
+}
+
 func validateCSR(r *certificatesv1.CertificateSigningRequest) fieldErrors {
 	c, spec := &check{}, at("spec")
-	if block, rest := pem.Decode(r.Spec.Request); block == nil || block.Type != "CERTIFICATE REQUEST" || len(bytes.TrimSpace(rest)) > 0 {
-		c.invalid(spec.Child("request"), r.Spec.Request, "PEM block type must be CERTIFICATE REQUEST")
-	} else if _, err := x509.ParseCertificateRequest(block.Bytes); err != nil {
+	if _, err := ParseCertificateRequest(r.Spec.Request); err != nil {
 		c.invalid(spec.Child("request"), r.Spec.Request, err.Error())
 	}
 	if len(r.Spec.Usages) == 0 {
-		c.required(spec.Child("usages"), "")
+		c.required(spec.Child("usages"), "usages are required")
 	}
 	seen := once{}
 	for i, u := range r.Spec.Usages {
-		seen.add(c, spec.Child("usages").Index(i), string(u))
-	}
-	if c.needs(spec.Child("signerName"), r.Spec.SignerName) {
-		domain, path, ok := strings.Cut(r.Spec.SignerName, "/")
-		if !ok || strings.Contains(path, "/") || path == "" {
-			c.invalid(spec.Child("signerName"), r.Spec.SignerName, "must be a fully qualified domain and path of the form 'example.com/signer-name'")
-		} else {
-			c.invalid(spec.Child("signerName"), r.Spec.SignerName, subdomain(domain)...)
+		path := spec.Child("usages").Index(i)
+		if !slices.Contains(certificateUsages, u) {
+			c.add(field.NotSupported(path, u, certificateUsages))
 		}
+		seen.add(c, path, string(u))
+	}
+	if r.Spec.SignerName == legacySigner {
+		c.invalid(spec.Child("signerName"), r.Spec.SignerName, "the legacy signerName is not allowed via this API version")
+	} else {
+		c.signerName(spec.Child("signerName"), r.Spec.SignerName)
 	}
 	if s := r.Spec.ExpirationSeconds; s != nil && *s < minCertificateSeconds {
 		c.invalid(spec.Child("expirationSeconds"), *s, "may not specify a duration less than 600 seconds (10 minutes)")
 	}
 	return c.errs
+}
+
+func validateCSRStatus(r, old *certificatesv1.CertificateSigningRequest) fieldErrors {
+	c, path := &check{}, at("status", "certificate")
+	if len(old.Status.Certificate) > 0 && !bytes.Equal(r.Status.Certificate, old.Status.Certificate) {
+		c.forbidden(path, "updates may not modify existing certificate content")
+	} else if len(r.Status.Certificate) > 0 {
+		if err := checkCertificatePEM(r.Status.Certificate); err != nil {
+			c.invalid(path, "<certificate data>", err.Error())
+		}
+	}
+	c.conditionsOfCSR(r, old)
+	return c.errs
+}
+
+func validateCSRApproval(r, old *certificatesv1.CertificateSigningRequest) fieldErrors {
+	c := &check{}
+	c.conditionsOfCSR(r, old)
+	return c.errs
+}
+
+func (c *check) conditionsOfCSR(r, old *certificatesv1.CertificateSigningRequest) {
+	path, seen := at("status", "conditions"), once{}
+	decided := map[certificatesv1.RequestConditionType]bool{}
+	for i, cond := range r.Status.Conditions {
+		at := path.Index(i)
+		if cond.Type == "" {
+			c.required(at.Child("type"), "")
+		}
+		seen.add(c, at.Child("type"), string(cond.Type))
+		decides := cond.Type == certificatesv1.CertificateApproved || cond.Type == certificatesv1.CertificateDenied || cond.Type == certificatesv1.CertificateFailed
+		switch {
+		case cond.Status == "":
+			c.required(at.Child("status"), "")
+		case decides:
+			oneOf(c, at.Child("status"), cond.Status, corev1.ConditionTrue)
+		default:
+			oneOf(c, at.Child("status"), cond.Status, corev1.ConditionTrue, corev1.ConditionFalse, corev1.ConditionUnknown)
+		}
+		decided[cond.Type] = true
+		if (cond.Type == certificatesv1.CertificateApproved || cond.Type == certificatesv1.CertificateDenied) &&
+			decided[certificatesv1.CertificateApproved] && decided[certificatesv1.CertificateDenied] {
+			c.invalid(at.Child("type"), cond.Type, "Approved and Denied conditions are mutually exclusive")
+		}
+	}
+	for _, was := range old.Status.Conditions {
+		if (was.Type == certificatesv1.CertificateApproved || was.Type == certificatesv1.CertificateDenied || was.Type == certificatesv1.CertificateFailed) && !decided[was.Type] {
+			c.forbidden(path, fmt.Sprintf("updates may not remove a condition of type %q", was.Type))
+		}
+	}
+}
+
+// checkCertificatePEM: certificates, one after the other, and nothing else.
+func checkCertificatePEM(data []byte) error {
+	found := false
+	for {
+		block, rest := pem.Decode(data)
+		if block == nil {
+			if len(bytes.TrimSpace(data)) > 0 {
+				return errors.New("unexpected data after the last PEM block")
+			}
+			break
+		}
+		switch {
+		case block.Type != "CERTIFICATE":
+			return fmt.Errorf("only CERTIFICATE PEM blocks are allowed, found %q", block.Type)
+		case len(block.Headers) != 0:
+			return fmt.Errorf("no PEM block headers are permitted")
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return fmt.Errorf("certificate is not valid: %w", err)
+		}
+		found, data = true, rest
+	}
+	if !found {
+		return errors.New("must contain at least one CERTIFICATE PEM block")
+	}
+	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -46,6 +47,8 @@ type Config struct {
 	Post webhook.Post
 	// Extra plugins run after those of this package that look at one kind, and before webhooks, policies and quotas.
 	Extra []registry.Plugin
+	// Now is the clock; default time.Now.
+	Now func() time.Time
 	// Log; default discards.
 	Log *slog.Logger
 }
@@ -79,6 +82,10 @@ func Table(c Config) ([]registry.Plugin, error) {
 		defaultStorageClass(&c),
 		defaultIngressClass(&c),
 		runtimeClass(&c),
+		certificateRequester(&c),
+		certificateApproval(&c),
+		certificateSigning(&c),
+		certificateSubjectRestriction(),
 		services,
 	}
 	plugins = append(plugins, c.Extra...)
@@ -94,6 +101,13 @@ func dynamic(c *Config) []registry.Plugin {
 	}
 	hooks := webhook.Config{Catalogue: c.Catalogue, Snapshot: c.Store.Snapshot, Authorizer: c.Authorizer, Post: c.Post, Log: c.Log}
 	return []registry.Plugin{policy.Mutating(policies), webhook.Mutating(hooks), policy.Validating(policies), webhook.Validating(hooks)}
+}
+
+func (c *Config) now() time.Time {
+	if c.Now == nil {
+		return time.Now()
+	}
+	return c.Now()
 }
 
 // onPods lifts a plugin's func to requests for pods themselves (no subresource) with one of the verbs. old is nil on CREATE.
