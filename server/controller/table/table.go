@@ -10,6 +10,7 @@ import (
 	"codeberg.org/skiff/skiff/server/controller"
 	"codeberg.org/skiff/skiff/server/controller/clusterroleaggregation"
 	"codeberg.org/skiff/skiff/server/controller/cronjob"
+	"codeberg.org/skiff/skiff/server/controller/customresource"
 	"codeberg.org/skiff/skiff/server/controller/daemonset"
 	"codeberg.org/skiff/skiff/server/controller/deployment"
 	"codeberg.org/skiff/skiff/server/controller/disruption"
@@ -17,8 +18,8 @@ import (
 	"codeberg.org/skiff/skiff/server/controller/endpointslice"
 	"codeberg.org/skiff/skiff/server/controller/endpointslicemirroring"
 	"codeberg.org/skiff/skiff/server/controller/garbage"
-	"codeberg.org/skiff/skiff/server/controller/job"
 	"codeberg.org/skiff/skiff/server/controller/ipaddress"
+	"codeberg.org/skiff/skiff/server/controller/job"
 	"codeberg.org/skiff/skiff/server/controller/namespace"
 	"codeberg.org/skiff/skiff/server/controller/nodeipam"
 	"codeberg.org/skiff/skiff/server/controller/nodelifecycle"
@@ -28,8 +29,8 @@ import (
 	"codeberg.org/skiff/skiff/server/controller/resourcequota"
 	"codeberg.org/skiff/skiff/server/controller/rootca"
 	"codeberg.org/skiff/skiff/server/controller/serviceaccount"
-	"codeberg.org/skiff/skiff/server/controller/statefulset"
 	"codeberg.org/skiff/skiff/server/controller/servicecidr"
+	"codeberg.org/skiff/skiff/server/controller/statefulset"
 	"codeberg.org/skiff/skiff/server/controller/tainteviction"
 	"codeberg.org/skiff/skiff/server/controller/ttlafterfinished"
 )
@@ -41,15 +42,19 @@ type Config struct {
 	CABundle []byte
 	// NodeRanges are where nodes get their pod CIDRs from.
 	NodeRanges []nodeipam.Range
-	// NodeGrace is how long a node may be silent before it counts as lost; 0 for upstream's default.
 	// ServiceRanges are what the default ServiceCIDR holds.
 	ServiceRanges []netip.Prefix
+	// NodeGrace is how long a node may be silent before it counts as lost; 0 for upstream's default.
 	NodeGrace time.Duration
 }
 
 // OfAPIServer are the loops that make the API itself work: upstream runs them in its API server.
 func OfAPIServer(c Config) []controller.Controller {
-	return []controller.Controller{}
+	return []controller.Controller{
+		customresource.New(c.Now),
+		servicecidr.New(c.Now, c.ServiceRanges),
+		ipaddress.New(),
+	}
 }
 
 // Controllers returns all of them.
@@ -57,10 +62,8 @@ func Controllers(c Config) []controller.Controller {
 	return append(OfAPIServer(c), []controller.Controller{
 		serviceaccount.New(),
 		rootca.New(c.CABundle),
-		namespace.New(func() metav1.Time { return metav1.NewTime(c.Now()) }),
 		clusterroleaggregation.New(),
-		servicecidr.New(c.Now, c.ServiceRanges),
-		ipaddress.New(),
+		namespace.New(func() metav1.Time { return metav1.NewTime(c.Now()) }),
 		garbage.New(),
 		nodeipam.New(c.NodeRanges),
 		nodelifecycle.New(c.Now, c.NodeGrace),
