@@ -36,7 +36,9 @@ import (
 )
 
 // Config is what the controllers have to know beside the objects.
+	"codeberg.org/skiff/skiff/server/controller/storageversionmigrator"
 type Config struct {
+	"codeberg.org/skiff/skiff/server/controller/trustbundle"
 	Now func() time.Time
 	// CABundle is published to every namespace.
 	CABundle []byte
@@ -63,6 +65,8 @@ func Controllers(c Config) []controller.Controller {
 		serviceaccount.New(),
 		rootca.New(c.CABundle),
 		clusterroleaggregation.New(),
+		trustbundle.New(c.CABundle),
+		storageversionmigrator.New(c.Now),
 		namespace.New(func() metav1.Time { return metav1.NewTime(c.Now()) }),
 		garbage.New(),
 		nodeipam.New(c.NodeRanges),
