@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"codeberg.org/skiff/skiff/server/aggregation"
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/apiserver/authn"
 	"codeberg.org/skiff/skiff/server/apiserver/authn/oidc"
@@ -50,7 +51,7 @@ func (s *Server) wireAuthentication() (err error) {
 		return err
 	}
 	a.bearers = append(a.bearers, authn.ForServer(audiences, a.oidc.Find))
-	a.chain = []authn.Authenticator{authn.NewCertificates(s.ca.Pool(), now), a.bearers}
+	a.chain = []authn.Authenticator{authn.RequestHeader(s.frontCA.Pool(), []string{aggregation.FrontProxyName}, now), authn.NewCertificates(s.ca.Pool(), now), a.bearers}
 	return nil
 }
 
@@ -112,4 +113,3 @@ func (s *Server) tokenConfig() pki.TokenConfig {
 	return pki.TokenConfig{Dir: s.cfg.Paths.TLS(), Issuers: s.cfg.ServiceAccountIssuers, Audiences: s.cfg.APIAudiences,
 		SigningKeyFile: s.cfg.ServiceAccountSigningKeyFile, KeyFiles: s.cfg.ServiceAccountKeyFiles, Now: s.cfg.Now}
 }
-

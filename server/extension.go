@@ -2,11 +2,14 @@ package server
 
 import (
 	"context"
+	"crypto/x509"
 	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"codeberg.org/skiff/skiff/server/aggregation"
 	"codeberg.org/skiff/skiff/server/apiserver/fairness"
+	"codeberg.org/skiff/skiff/server/client"
 )
 
 // What runs one request at a time per processor would leave the disk idle; what runs hundreds makes all of them slow.
@@ -24,7 +27,24 @@ func (s *Server) newFairness(metrics *prometheus.Registry) (*fairness.Fairness, 
 	return fairness.New(fairness.Config{Seats: seats, Metrics: metrics, Now: s.cfg.Now, Log: s.cfg.Log.With("component", "fairness")})
 }
 
+// newAggregator makes the way to other API servers.
+func (s *Server) newAggregator(authorizer client.Authorizer) (*aggregation.Aggregator, error) {
+	return aggregation.New(aggregation.Config{
+		Client: client.New(s.registry, s.store, s.catalogue, authorizer, system), Outbound: s.outbound,
+		ClientCA: s.ca.PEM, FrontProxyCA: s.frontCA.PEM, Now: s.cfg.Now, Log: s.cfg.Log.With("component", "aggregation"),
+	})
+}
+
+// clientCAs are named to clients that choose among certificates: of users, and of front proxies.
+func (s *Server) clientCAs() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(s.ca.PEM())
+	pool.AppendCertsFromPEM(s.frontCA.PEM())
+	return pool
+}
+
 // runExtensions runs what follows objects that shape the API server itself.
 func (s *Server) runExtensions(ctx context.Context, run func(func() error)) {
 	run(func() error { return s.fairness.Run(ctx, s.client) })
+	run(func() error { return s.aggregator.Run(ctx) })
 }

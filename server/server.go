@@ -19,6 +19,7 @@ import (
 
 	buildversion "codeberg.org/skiff/skiff/internal/version"
 	"codeberg.org/skiff/skiff/internal/wellknown"
+	"codeberg.org/skiff/skiff/server/aggregation"
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/apiserver"
 	"codeberg.org/skiff/skiff/server/apiserver/fairness"
@@ -62,6 +63,8 @@ type Server struct {
 	engine      *controller.Engine
 	scheduler   *scheduler.Scheduler
 	joining     joining
+
+	aggregator *aggregation.Aggregator
 
 	ready chan struct{}
 }

@@ -73,21 +73,25 @@ func (s *Server) wireAPI() error {
 		return err
 	}
 	s.joining.handlers[fairness.DebugPath] = s.fairness
+	if s.aggregator, err = s.newAggregator(chain); err != nil {
+		return err
+	}
 	s.apiserver, err = apiserver.New(apiserver.Config{
 		Registry: s.registry, Catalogue: s.catalogue, Store: s.store,
 		Listen:         net.JoinHostPort(s.cfg.BindAddress, strconv.Itoa(s.cfg.Port)),
-		GetCertificate: s.serving.GetCertificate, ClientCAs: s.ca.Pool(),
+		GetCertificate: s.serving.GetCertificate, ClientCAs: s.clientCAs(),
 		Authenticators: s.authentication.chain, Authorizers: chain,
 		Version:  versionInfo(),
 		CABundle: s.ca.PEM, OpenIDConfiguration: s.openID, JWKS: s.jwks,
 		DialNode: s.dialNode, KubeletTLS: s.kubeletTLS,
 		Extra: s.joining.handlers, PublicPaths: s.joining.public,
-		Fairness: s.fairness, Metrics: metrics,
+		Fairness: s.fairness, Aggregator: s.aggregator, Metrics: metrics,
 		Now: now, Log: s.cfg.Log,
 	})
 	if err != nil {
 		return err
 	}
+	s.aggregator.PublishTo(s.apiserver.Discovery(), s.apiserver.OpenAPI())
 	unnamed := client.New(s.registry, s.store, s.catalogue, chain, system)
 	s.recorder = client.NewRecorder(unnamed, now, s.cfg.Log.With("component", "events"))
 	s.client = unnamed.WithRecorder(s.recorder)
@@ -115,7 +119,8 @@ func (s *Server) wireLoops() (err error) {
 	if s.cfg.DisableControllers {
 		list = table.OfAPIServer
 	}
-	controllers := list(table.Config{Now: s.cfg.Now, CABundle: s.ca.PEM(), NodeRanges: ranges, ServiceRanges: s.network.service, NodeGrace: s.cfg.NodeGrace})
+	controllers := list(table.Config{Now: s.cfg.Now, CABundle: s.ca.PEM(), NodeRanges: ranges, ServiceRanges: s.network.service, NodeGrace: s.cfg.NodeGrace,
+		SignCertificate: s.ca.SignTemplate, IssueToken: s.tokens.IssueLegacy})
 	if s.engine, err = controller.New(controller.Config{Client: s.client, Controllers: controllers, Now: s.cfg.Now, Log: s.cfg.Log}); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/version"
+	"k8s.io/apiserver/pkg/authentication/user"
 
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/apiserver/authn"
@@ -65,6 +66,8 @@ type Config struct {
 	// Metrics registers the server's metrics and gathers what /metrics shows; nil makes one.
 	Metrics *prometheus.Registry
 
+	// Aggregator passes on what other servers serve; nil has none.
+	Aggregator Aggregator
 	// Fairness decides which requests run now and which wait; nil makes one with upstream's defaults.
 	Fairness *fairness.Fairness
 	// MaxStreams bounds how many watches and other streams one user may have open; default 5,000.
@@ -81,6 +84,14 @@ type Config struct {
 
 	Now func() time.Time
 	Log *slog.Logger
+}
+
+// Aggregator knows which group versions other servers serve.
+type Aggregator interface {
+	// Serves tells whether a group version is another server's.
+	Serves(group, version string) bool
+	// Serve passes a request on as a user; it is false when the group version is not another server's.
+	Serve(w http.ResponseWriter, r *http.Request, group, version string, u user.Info) bool
 }
 
 // Check is one part of the server that can be unhealthy.

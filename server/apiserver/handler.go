@@ -256,6 +256,9 @@ func (s *Server) recover(w *response, r *http.Request) {
 
 // serveResource finds the kind and the verb.
 func (s *Server) serveResource(w *response, r *http.Request, p path, query url.Values, u user.Info) error {
+	if s.aggregated(w, r, &p, u) {
+		return nil
+	}
 	kind, version := s.cfg.Catalogue.ByResource(schema.GroupVersionResource{Group: p.group, Version: p.version, Resource: p.plural})
 	if kind == nil {
 		return errNoRoute()

@@ -69,8 +69,11 @@ func (s *Server) finish(w *response, r *http.Request, p *path, began time.Time) 
 	key := metricKey{verb: p.verb, code: code}
 	if p.resource {
 		// Names that nobody serves come from the client: they must not make ever new counters.
-		if code != http.StatusNotFound || s.serves(p) {
+		switch {
+		case s.serves(p):
 			key.group, key.version, key.resource, key.sub = p.group, p.version, p.plural, p.sub
+		case s.cfg.Aggregator != nil && s.cfg.Aggregator.Serves(p.group, p.version):
+			key.group, key.version = p.group, p.version
 		}
 		key.scope = scopeOf(p)
 	} else {

@@ -36,6 +36,9 @@ func (s *Server) serveRoot(w *response, r *http.Request, u user.Info, query url.
 	}
 	switch trimmed := strings.TrimSuffix(path, "/"); {
 	case trimmed == "/api" || trimmed == "/apis" || strings.HasPrefix(path, "/api/") || strings.HasPrefix(path, "/apis/"):
+		if s.aggregatedDiscovery(w, r, trimmed, u) {
+			return nil
+		}
 		return s.serveDiscovery(w, r, trimmed)
 	case trimmed == "/version":
 		return s.sendJSON(w, r, &s.cfg.Version)

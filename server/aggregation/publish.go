@@ -1,0 +1,65 @@
+package aggregation
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+
+	"codeberg.org/skiff/skiff/server/apiserver/discovery"
+	"codeberg.org/skiff/skiff/server/apiserver/openapi"
+)
+
+// publish shows in discovery what the other servers said last. One that does not answer is shown as stale, so that
+// clients know that something is missing.
+func (l *loop) publish(t table) {
+	if l.discovery == nil {
+		return
+	}
+	var list []discovery.Foreign
+	for _, b := range t.sorted() {
+		f := discovery.Foreign{GroupVersion: b.gv, VersionPriority: b.versionPriority, Stale: true}
+		if s := l.states[b.name]; s != nil {
+			f.Resources, f.Stale = s.last.resources, !s.answered
+		}
+		list = append(list, f)
+	}
+	if !reflect.DeepEqual(list, l.published) {
+		l.published = list
+		l.discovery.SetForeign(list)
+	}
+}
+
+// publishOpenAPI shows the documents of a server, without what is not its own to describe.
+func (l *loop) publishOpenAPI(a answer) {
+	if l.openapi == nil {
+		return
+	}
+	version, group, _ := strings.Cut(a.name, ".")
+	path := "apis/" + group + "/" + version
+	f := openapi.Foreign{V2: onlyBelow(a.v2, "/"+path+"/")}
+	if json.Valid(a.v3) {
+		f.V3 = map[string][]byte{path: a.v3}
+	}
+	l.openapi.SetForeign(a.name, f)
+}
+
+// onlyBelow keeps the paths of a v2 document that are below one; nil for what is no such document.
+func onlyBelow(doc []byte, prefix string) []byte {
+	var parts struct {
+		Definitions map[string]json.RawMessage `json:"definitions"`
+		Paths       map[string]json.RawMessage `json:"paths"`
+	}
+	if json.Unmarshal(doc, &parts) != nil {
+		return nil
+	}
+	for path := range parts.Paths {
+		if !strings.HasPrefix(path, prefix) {
+			delete(parts.Paths, path)
+		}
+	}
+	out, err := json.Marshal(parts)
+	if err != nil {
+		return nil
+	}
+	return out
+}
