@@ -83,11 +83,11 @@ func newEnv(t testing.TB, change ...func(*apiserver.Config)) *env {
 		t.Fatal(err)
 	}
 	cfg := apiserver.Config{Registry: reg, Catalogue: catalogue, Store: s, Authorizers: chain, Now: func() time.Time { return now },
-		Authenticators: []authn.Authenticator{authn.Tokens(func(token string) user.Info {
-			if u, ok := users[token]; ok {
-				return u
+		Authenticators: []authn.Authenticator{authn.Func(func(r *http.Request) (user.Info, error) {
+			if u, ok := users[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]; ok {
+				return u, nil
 			}
-			return nil
+			return nil, nil
 		})},
 		CABundle: func() []byte { return []byte("PEM") },
 		Version:  version.Info{Major: "1", Minor: "37", GitVersion: "v1.37.2+skiff0"},
