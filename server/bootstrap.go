@@ -38,6 +38,9 @@ func (s *Server) bootstrap(ctx context.Context) error {
 			return fmt.Errorf("bootstrap %T %s: %w", want, want.GetName(), err)
 		}
 	}
+	if err := s.publishClusterInfo(ctx); err != nil {
+		return fmt.Errorf("bootstrap cluster-info: %w", err)
+	}
 	return s.publishAddress(ctx)
 }
 

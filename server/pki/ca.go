@@ -165,6 +165,27 @@ func (ca *CA) Sign(pub crypto.PublicKey, leaf Leaf, now time.Time) ([]byte, erro
 	return encodeCert(der), nil
 }
 
+// SignTemplate issues a certificate for somebody's public key that says what template says. The serial number is set here,
+// and it does not outlive the authority. Whoever calls this has decided that the asker may be called so.
+func (ca *CA) SignTemplate(template *x509.Certificate, pub crypto.PublicKey) ([]byte, error) {
+	copied := *template
+	var err error
+	if copied.SerialNumber, err = randomSerial(); err != nil {
+		return nil, err
+	}
+	if copied.IsCA {
+		return nil, fmt.Errorf("sign certificate for %s: it would be an authority", template.Subject.CommonName)
+	}
+	if copied.NotAfter.After(ca.cert.NotAfter) {
+		copied.NotAfter = ca.cert.NotAfter
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &copied, ca.cert, pub, ca.key)
+	if err != nil {
+		return nil, fmt.Errorf("sign certificate for %s: %w", template.Subject.CommonName, err)
+	}
+	return encodeCert(der), nil
+}
+
 // Issue makes a new key and a certificate for it, ready for TLS.
 func (ca *CA) Issue(leaf Leaf, now time.Time) (*tls.Certificate, error) {
 	certPEM, keyPEM, err := ca.IssuePEM(leaf, now)

@@ -8,8 +8,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"codeberg.org/skiff/skiff/server/controller"
+	"codeberg.org/skiff/skiff/server/controller/bootstrapsigner"
 	"codeberg.org/skiff/skiff/server/controller/clusterroleaggregation"
 	"codeberg.org/skiff/skiff/server/controller/cronjob"
+	"codeberg.org/skiff/skiff/server/controller/csrapproving"
+	"codeberg.org/skiff/skiff/server/controller/csrcleaner"
+	"codeberg.org/skiff/skiff/server/controller/csrsigning"
 	"codeberg.org/skiff/skiff/server/controller/customresource"
 	"codeberg.org/skiff/skiff/server/controller/daemonset"
 	"codeberg.org/skiff/skiff/server/controller/deployment"
@@ -29,16 +33,18 @@ import (
 	"codeberg.org/skiff/skiff/server/controller/resourcequota"
 	"codeberg.org/skiff/skiff/server/controller/rootca"
 	"codeberg.org/skiff/skiff/server/controller/serviceaccount"
+	"codeberg.org/skiff/skiff/server/controller/serviceaccounttoken"
 	"codeberg.org/skiff/skiff/server/controller/servicecidr"
 	"codeberg.org/skiff/skiff/server/controller/statefulset"
+	"codeberg.org/skiff/skiff/server/controller/storageversionmigrator"
 	"codeberg.org/skiff/skiff/server/controller/tainteviction"
+	"codeberg.org/skiff/skiff/server/controller/tokencleaner"
+	"codeberg.org/skiff/skiff/server/controller/trustbundle"
 	"codeberg.org/skiff/skiff/server/controller/ttlafterfinished"
 )
 
 // Config is what the controllers have to know beside the objects.
-	"codeberg.org/skiff/skiff/server/controller/storageversionmigrator"
 type Config struct {
-	"codeberg.org/skiff/skiff/server/controller/trustbundle"
 	Now func() time.Time
 	// CABundle is published to every namespace.
 	CABundle []byte
@@ -48,6 +54,9 @@ type Config struct {
 	ServiceRanges []netip.Prefix
 	// NodeGrace is how long a node may be silent before it counts as lost; 0 for upstream's default.
 	NodeGrace time.Duration
+	// SignCertificate is the cluster's authority; IssueToken signs the tokens that live in Secrets.
+	SignCertificate csrsigning.Sign
+	IssueToken      serviceaccounttoken.Issue
 }
 
 // OfAPIServer are the loops that make the API itself work: upstream runs them in its API server.
@@ -56,6 +65,8 @@ func OfAPIServer(c Config) []controller.Controller {
 		customresource.New(c.Now),
 		servicecidr.New(c.Now, c.ServiceRanges),
 		ipaddress.New(),
+		trustbundle.New(c.CABundle),
+		storageversionmigrator.New(c.Now),
 	}
 }
 
@@ -64,9 +75,13 @@ func Controllers(c Config) []controller.Controller {
 	return append(OfAPIServer(c), []controller.Controller{
 		serviceaccount.New(),
 		rootca.New(c.CABundle),
+		serviceaccounttoken.New(c.IssueToken, c.CABundle),
+		tokencleaner.New(c.Now),
+		bootstrapsigner.New(c.Now),
+		csrapproving.New(),
+		csrsigning.New(c.Now, c.SignCertificate),
+		csrcleaner.New(c.Now),
 		clusterroleaggregation.New(),
-		trustbundle.New(c.CABundle),
-		storageversionmigrator.New(c.Now),
 		namespace.New(func() metav1.Time { return metav1.NewTime(c.Now()) }),
 		garbage.New(),
 		nodeipam.New(c.NodeRanges),
