@@ -1,5 +1,6 @@
 #!/bin/sh
-# What vm-test.sh does in the virtual machine: one node's life as its administrator lives it. Runs as root in the folder of the files.
+# What vm-test.sh does in the virtual machine: one node's life as its administrator lives it. Runs as root in the folder of the files,
+# twice: the first boot ends in a power cut, the second begins with what came back.
 set -u
 cd "$(dirname "$0")" || exit 2
 # The console is the machine's only way out; a login prompt that starts there hangs up on whoever had it open before.
@@ -41,6 +42,7 @@ containers() { find /sys/fs/cgroup/skiff -path '*pod*' -name cgroup.procs -exec 
 restarts() { kubectl get pods -l app=web -o 'jsonpath={range .items[*]}{.status.containerStatuses[0].restartCount} {end}'; }
 cgroup_of() { find "/sys/fs/cgroup/skiff" -mindepth 1 -type d -path "*pod$(kubectl get pod "$1" -o 'jsonpath={.metadata.uid}')/*" | head -n 1; }
 answers() { curl -fsS --max-time 5 "http://$service/"; }
+probed() { [ "$(kubectl get pod probed -o 'jsonpath={.status.containerStatuses[0].restartCount}')" -ge 1 ]; }
 running() { [ "$(kubectl get deployment web -o 'jsonpath={.status.readyReplicas}')" = 3 ] && answers; }
 # What a machine has that skiff could leave behind.
 machine() {
@@ -57,14 +59,23 @@ machine() {
   echo "-- files"; find /etc /usr/local /var/lib /var/log /run /opt -xdev 2>/dev/null | grep -iE 'skiff|kubectl|/var/log/(pods|containers)' | sort
 }
 
+first_boot() {
 begin "the machine"
-ip link set lo up
-ip link add eth0 type veth peer name wire0
-ip addr add 192.168.78.1/24 dev eth0
-ip link set eth0 up
-ip link set wire0 up
-ip route add default via 192.168.78.254
-echo vm >/proc/sys/kernel/hostname
+# Its network, at every boot: a cable to nowhere.
+cat >/etc/systemd/system/wire.service <<'UNIT'
+[Unit]
+DefaultDependencies=no
+Before=network-pre.target network.target network-online.target
+Wants=network.target network-online.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'ip link add eth0 type veth peer name wire0; ip addr add 192.168.78.1/24 dev eth0; ip link set eth0 up; ip link set wire0 up; ip route add default via 192.168.78.254'
+[Install]
+WantedBy=multi-user.target
+UNIT
+systemctl daemon-reload
+systemctl enable --now --quiet wire.service
 iptables-save >/dev/null # makes what iptables itself makes
 sleep 2
 machine >before
@@ -122,6 +133,7 @@ service=$(kubectl get service web -o 'jsonpath={.spec.clusterIP}')
 within 20 answers || bad "no answer from the Service"
 note "the Service answers: $(answers)"
 pod=$(kubectl get pods -l app=web -o 'jsonpath={.items[0].metadata.name}')
+is "limits inside a container" "$(kubectl exec limits -- /bin/cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/cpu.max | tr '\n' ' ')" "67108864 50000 100000 "
 case $(kubectl logs "$pod") in *"is listening"*) note "logs" ;; *) bad "logs" ;; esac
 is "exec" "$(kubectl exec "$pod" -- /bin/sh -c 'echo $((6*7))')" 42
 is "DNS in a pod" "$(kubectl exec "$pod" -- /bin/busybox nslookup web.default.svc.cluster.local 2>&1 | grep -c "$service")" 1
@@ -152,7 +164,10 @@ done
 is "processes beside the daemon in its unit" "$(grep -vc "^$(systemctl show -p MainPID --value skiff)$" /sys/fs/cgroup/system.slice/skiff.service/cgroup.procs)" 0
 kubectl wait --for='jsonpath={.status.phase}'=Failed pod/hungry --timeout=120s >/dev/null || bad "the pod over its limit goes on"
 is "pod over its limit" "$(kubectl get pod hungry -o 'jsonpath={.status.containerStatuses[0].state.terminated.reason} {.status.containerStatuses[0].state.terminated.exitCode}')" "OOMKilled 137"
-ok "limits"
+within 90 probed || bad "the pod whose liveness probe fails is not restarted: $(kubectl get pod probed -o 'jsonpath={.status.containerStatuses[0]}')"
+kubectl events --for pod/probed | grep -q Unhealthy || bad "no event of the probe"
+kubectl delete pod probed --wait=true --timeout=60s >/dev/null || bad "delete"
+ok "limits, out of memory, probes"
 
 begin "systemctl restart"
 containers >containers.before
@@ -202,20 +217,45 @@ c=$(find /sys/fs/cgroup/skiff -mindepth 1 -path '*pod*' -name memory.max -exec g
 [ "$c" -ge 3 ] || bad "limits are gone: $c"
 note "controllers: $(cat /sys/fs/cgroup/cgroup.subtree_control)"
 
-begin "as after a reboot: no process, mount, rule, link or file of /run is left"
-for k in $(find /sys/fs/cgroup/skiff -name cgroup.procs -exec cat {} +); do kill -9 "$k" 2>/dev/null; done
-sleep 2
-awk '$2 ~ "^/(run/skiff|var/lib/skiff)/" {print $2}' /proc/mounts | sort -r | while read -r m; do umount -l "$m"; done
-rm -rf /run/skiff
-find /sys/fs/cgroup/skiff -depth -type d -exec rmdir {} +
-for l in $(ip -o link | awk -F': ' '{print $2}' | cut -d @ -f 1 | grep -vE '^(lo|eth0|wire0|tunl0|sit0|ip6tnl0)$'); do ip link del "$l" 2>/dev/null; done
-for t in nat filter mangle; do iptables -t $t -F; iptables -t $t -X; ip6tables -t $t -F; ip6tables -t $t -X; done 2>/dev/null
+begin "start again, and write until the power is cut"
 systemctl start skiff || give_up "start"
-ok "the API is up"
-within 180 running || give_up "the pods do not run again"
+within 60 node_ready || give_up "the node is not Ready"
+kubectl rollout status deployment/web --timeout=120s >/dev/null || give_up "rollout"
+containers | diff containers.before - >/dev/null || note "$(containers | wc -l) containers"
+sync
+# Each number is on the disk of this script before the next is written to the API.
+n=0
+while [ $n -lt 15 ]; do
+  n=$((n + 1))
+  kubectl create configmap "written-$n" --from-literal=n=$n >/dev/null || bad "write $n"
+  echo $n >acknowledged
+  sync acknowledged
+done
+ok "$n writes were acknowledged"
+echo "VM-CUT $failures"
+sleep 1
+echo b >/proc/sysrq-trigger
+sleep 60
+}
+
+second_boot() {
+begin "after the power cut"
+within 240 api_up || give_up "the API is not up"
+ok "the API is up; the machine for $(now | cut -d . -f 1) s"
+is "unit" "$(systemctl is-active skiff) $(systemctl is-enabled skiff)" "active enabled"
+within 120 node_ready || give_up "the node is not Ready"
+ok "node is Ready"
+is "node" "$(kubectl get nodes --no-headers | awk '{print $1, $2}')" "vm Ready"
+n=$(cat acknowledged)
+is "acknowledged writes" "$(kubectl get configmaps -o name | grep -c '^configmap/written-')" "$n"
+service=$(kubectl get service web -o 'jsonpath={.spec.clusterIP}')
+within 240 running || give_up "the pods do not run again"
 ok "3 replicas run and the Service answers"
 note "restart counts: $(restarts)"
-is "node" "$(kubectl get nodes --no-headers | awk '{print $1, $2}')" "vm Ready"
+pod=$(kubectl get pods -l app=web -o 'jsonpath={.items[0].metadata.name}')
+is "exec" "$(kubectl exec "$pod" -- /bin/sh -c 'echo $((6*7))')" 42
+kubectl logs "$pod" --previous >/dev/null || bad "logs of the container before the power cut"
+kubectl delete configmap --all >/dev/null || bad "delete"
 
 begin "uninstall"
 skiff-uninstall.sh || bad "skiff-uninstall.sh failed"
@@ -225,5 +265,8 @@ machine >after
 if diff before after; then ok "nothing is left"; else bad "something was left behind"; fi
 is "unit" "$(systemctl is-active skiff) $(systemctl is-failed skiff)" "inactive inactive"
 
+}
+
+if [ -e acknowledged ]; then second_boot; else first_boot; fi
 echo "== $failures failed checks; the machine was up for $(now | cut -d . -f 1) s"
 [ "$failures" = 0 ]
