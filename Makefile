@@ -55,20 +55,24 @@ lint: deps ## vet, staticcheck, gofmt
 	@scripts/lint.sh
 
 .PHONY: bench
-bench: build ## measure what docs/performance.md reports (needs root, about 10 minutes)
+bench: build ## measure what docs/performance.md reports (needs root, about 20 minutes)
 	@scripts/bench.sh
 
 .PHONY: conformance
-conformance: build ## upstream's conformance tests; needs the kit in $$CONFORMANCE_KIT; STAGE=1
+conformance: build ## upstream's conformance tests on two nodes of their own (STAGE=1); needs $$CONFORMANCE_KIT
 	@scripts/conformance.sh
 
 .PHONY: fuzz
 fuzz: deps ## each fuzz test for FUZZTIME=30s
 	@scripts/fuzz.sh
 
-.PHONY: vm-test
-vm-test: build ## install, run and remove skiff in a real Debian with systemd and cgroup v2; needs $$VM_KIT
+.PHONY: vm
+vm: build ## install, run, cut the power of and remove skiff in a real Debian (systemd, cgroup v2); needs $$VM_KIT
 	@scripts/vm-test.sh
+
+.PHONY: vm-runtime
+vm-runtime: deps ## the container runtime's own tests in that Debian
+	@scripts/vm-test.sh runtime
 
 .PHONY: release
 release: deps ## dist/skiff-linux-{amd64,arm64} with checksums
