@@ -30,8 +30,13 @@ type Definitions struct {
 	source *api.Kind // CustomResourceDefinition itself
 	// served by name; only Run's goroutine uses it.
 	served map[string]servedKind
+	// failed are those which could not be served, and why; they are tried again.
+	failed map[string]string
 	synced chan struct{}
 }
+
+// retryInterval is when a definition is tried again that could not be served.
+const retryInterval = 2 * time.Second
 
 // servedKind is a kind and the definition it was made of.
 type servedKind struct {
@@ -52,7 +57,7 @@ func NewDefinitions(cfg Config) (*Definitions, error) {
 		return nil, errors.New("customresource: the catalogue has no CustomResourceDefinition")
 	}
 	return &Definitions{cfg: cfg, log: cfg.Log.With("component", "customresource"), source: source,
-		served: map[string]servedKind{}, synced: make(chan struct{})}, nil
+		served: map[string]servedKind{}, failed: map[string]string{}, synced: make(chan struct{})}, nil
 }
 
 // Synced is closed when all definitions that were stored at the start are served.
@@ -95,22 +100,53 @@ func (d *Definitions) follow(ctx context.Context, first bool) error {
 	if first {
 		close(d.synced)
 	}
-	for batch := range watch.Events() {
-		for _, e := range batch {
-			switch e.Type {
-			case store.Added, store.Modified:
-				d.follow1(ctx, e.Object.(*Definition))
-			case store.Deleted:
-				d.remove(e.Object.GetName())
+	again := time.NewTicker(retryInterval)
+	defer again.Stop()
+	for {
+		select {
+		case batch, open := <-watch.Events():
+			if !open {
+				return watch.Err()
 			}
+			d.see(ctx, batch)
+		case <-again.C:
+			d.retry(ctx)
 		}
 	}
-	return watch.Err()
+}
+
+func (d *Definitions) see(ctx context.Context, batch []*store.Event) {
+	for _, e := range batch {
+		switch e.Type {
+		case store.Added, store.Modified:
+			d.follow1(ctx, e.Object.(*Definition))
+		case store.Deleted:
+			d.remove(e.Object.GetName())
+		}
+	}
+}
+
+// retry serves what could not be served before, e.g. because etcd was being opened again.
+func (d *Definitions) retry(ctx context.Context) {
+	snap := d.cfg.Store.Snapshot()
+	for name := range d.failed {
+		if def, ok := snap.Get(d.source, "", name).(*Definition); ok {
+			d.follow1(ctx, def)
+		} else {
+			delete(d.failed, name)
+		}
+	}
 }
 
 // follow1 serves a definition as it is now; an error is for the log, and the definition's conditions say it to its user.
 func (d *Definitions) follow1(ctx context.Context, def *Definition) {
-	if err := d.serve(ctx, def); err != nil && ctx.Err() == nil {
+	err := d.serve(ctx, def)
+	if err == nil {
+		delete(d.failed, def.Name)
+		return
+	}
+	if text := err.Error(); d.failed[def.Name] != text && ctx.Err() == nil {
+		d.failed[def.Name] = text
 		d.log.Error("A definition cannot be served", "definition", def.Name, "error", err)
 	}
 }

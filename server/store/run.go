@@ -212,6 +212,18 @@ func (s *Store) command(ctx context.Context, do func(m *member)) error {
 	}
 }
 
+// readNow reads a kind at the revision at which the cache is. etcd tells its watchers of a revision a moment before it lets
+// anybody read at it.
+func (s *Store) readNow(ctx context.Context, m *member, k *api.Kind, rev int64) (t *table, err error) {
+	for range 1000 {
+		if t, err = s.readTable(ctx, m, k, rev); !errors.Is(err, ErrFuture) {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return t, err
+}
+
 // AddKind starts caching a kind that was added to the catalogue at run time and returns when its objects are there.
 // A kind that is cached already is left as it is.
 func (s *Store) AddKind(ctx context.Context, k *api.Kind) error {
@@ -222,7 +234,7 @@ func (s *Store) AddKind(ctx context.Context, k *api.Kind) error {
 			return
 		}
 		var t *table
-		if t, failed = s.readTable(ctx, m, k, root.rev); failed == nil {
+		if t, failed = s.readNow(ctx, m, k, root.rev); failed == nil {
 			s.cache.addKind(t)
 		}
 	})
@@ -242,7 +254,7 @@ func (s *Store) ReplaceKind(ctx context.Context, old, k *api.Kind) error {
 			return
 		}
 		var t *table
-		if t, failed = s.readTable(ctx, m, k, root.rev); failed == nil {
+		if t, failed = s.readNow(ctx, m, k, root.rev); failed == nil {
 			s.cache.replaceKind(old, t)
 		}
 	})
