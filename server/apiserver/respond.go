@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -118,58 +117,6 @@ func (w *response) sendGzip(code int, body []byte) error {
 	defer gzips.Put(z)
 	z.Reset(w)
 	if _, err := z.Write(body); err == nil {
-		_ = z.Close()
-	}
-	return nil
-}
-
-// sendList encodes a list; a long one leaves in pieces, compressed if the client reads that.
-func (q *request) sendList(l *codec.List) error {
-	buf := getBuffer()
-	defer func() { putBuffer(buf) }()
-	var to io.Writer // set with the first piece
-	l.Flush = func(piece []byte) ([]byte, error) {
-		if to == nil {
-			h := q.w.Header()
-			h["Content-Type"], h["Vary"], to = []string{q.contentType()}, []string{"Accept-Encoding"}, q.w
-			if negotiate.Gzip(q.r) {
-				h["Content-Encoding"] = []string{"gzip"}
-				z := gzips.Get().(*gzip.Writer)
-				z.Reset(q.w)
-				to = z
-			}
-			q.w.WriteHeader(http.StatusOK)
-		}
-		if q.w.head {
-			return piece[:0], nil
-		}
-		_, err := to.Write(piece)
-		return piece[:0], err
-	}
-	if q.pretty() {
-		l.Flush = nil // only a whole document can be indented
-	}
-	body, err := codec.AppendList(*buf, q.format(), l)
-	if z, ok := to.(*gzip.Writer); ok {
-		defer gzips.Put(z)
-	}
-	if err != nil && to != nil {
-		if q.r.Context().Err() == nil {
-			q.cfg.Log.Debug("list broke off", "kind", l.GVK.Kind, "error", err)
-		}
-		panic(http.ErrAbortHandler) // the client must not take it for complete
-	}
-	if err != nil {
-		return err
-	}
-	*buf = body
-	if to == nil {
-		return q.w.send(q.r, http.StatusOK, q.contentType(), q.prettied(body))
-	}
-	if !q.w.head {
-		_, _ = to.Write(body)
-	}
-	if z, ok := to.(*gzip.Writer); ok && !q.w.head {
 		_ = z.Close()
 	}
 	return nil

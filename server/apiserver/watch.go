@@ -28,6 +28,7 @@ func (q *request) watch() error {
 	if err != nil {
 		return err
 	}
+	opts.Gather = true
 	if opts.Timeout <= 0 {
 		opts.Timeout = minWatch + rand.N(minWatch)
 	}

@@ -110,6 +110,8 @@ type ListOptions struct {
 	SendInitialEvents   *bool
 	AllowWatchBookmarks bool
 	Timeout             time.Duration
+	// Gather is for watches over a network: see store.WatchOptions.
+	Gather bool
 }
 
 // List is a page of objects at one revision.

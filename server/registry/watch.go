@@ -93,6 +93,7 @@ func watchOptions(req Request, opts ListOptions, sel *selector, from int64) stor
 		Namespace: req.Namespace,
 		Index:     sel.index,
 		Value:     sel.value,
+		Gather:    opts.Gather,
 	}
 	if o.Namespace == "" && req.Kind.Namespaced {
 		o.Namespace = sel.namespace

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"codeberg.org/skiff/skiff/server/api"
@@ -33,6 +34,9 @@ type WatchOptions struct {
 	// Bookmarks asks for a Bookmark event at about this interval when nothing else was sent and the revision has moved
 	// on. 0: none.
 	Bookmarks time.Duration
+	// Gather lets events wait a little for each other when many watch the same kind, so that a burst costs each of them a
+	// few deliveries and not one an event. The first event after a pause is delivered at once. See gatherTime.
+	Gather bool
 	// Buffer is how many undelivered events are held before the watcher is cut off with ErrSlow; default 1,024.
 	Buffer int
 }
@@ -43,7 +47,10 @@ type Watch struct {
 	cache *cache
 	out   chan []*Event
 	wake  chan struct{} // has room for one: there is something pending
+	hurry chan struct{} // has room for one: there is much pending; nil for a watch that does not gather
 	done  chan struct{}
+	// peers is how many watch the kind without an index; nil if that does not matter.
+	peers *atomic.Int64
 
 	mu      sync.Mutex
 	pending []*Event
@@ -202,6 +209,12 @@ func (w *Watch) push(e *Event) {
 		return
 	}
 	w.pending = append(w.pending, e)
+	if len(w.pending) == w.opts.Buffer/4 && w.hurry != nil {
+		select {
+		case w.hurry <- struct{}{}:
+		default:
+		}
+	}
 	if len(w.pending) == 1 {
 		select {
 		case w.wake <- struct{}{}:
@@ -233,6 +246,7 @@ func (w *Watch) pump(ctx context.Context, told int64) {
 	defer w.cache.unregister(w)
 	var idle *time.Timer
 	var quiet <-chan time.Time
+	var sent time.Time // the last delivery, if events are to be gathered
 	if w.opts.Bookmarks > 0 {
 		idle = time.NewTimer(w.opts.Bookmarks)
 		defer idle.Stop()
@@ -243,6 +257,10 @@ func (w *Watch) pump(ctx context.Context, told int64) {
 		if len(batch) == 0 {
 			select {
 			case <-w.wake:
+				if !w.gather(ctx, sent) {
+					w.end(nil)
+					return
+				}
 				continue
 			case <-quiet:
 				idle.Reset(w.opts.Bookmarks)
@@ -263,6 +281,9 @@ func (w *Watch) pump(ctx context.Context, told int64) {
 		}
 		select {
 		case w.out <- batch:
+			if w.peers != nil {
+				sent = time.Now()
+			}
 			told = max(told, batch[len(batch)-1].Revision)
 			if idle != nil {
 				idle.Reset(w.opts.Bookmarks)
@@ -276,16 +297,75 @@ func (w *Watch) pump(ctx context.Context, told int64) {
 	}
 }
 
+// The time between two deliveries to one of many watchers of a kind.
+const (
+	gatherEach = 50 * time.Microsecond // for each watcher: about what a delivery costs
+	gatherMost = 10 * time.Millisecond
+)
+
+// gatherTime is how long after a delivery the next one waits: n deliveries cost about as much.
+func gatherTime(watchers int64) time.Duration {
+	if watchers < 8 {
+		return 0
+	}
+	return min(time.Duration(watchers)*gatherEach, gatherMost)
+}
+
+// gather waits until the last delivery is long enough ago. It returns false when the watch has ended meanwhile.
+func (w *Watch) gather(ctx context.Context, sent time.Time) bool {
+	if w.peers == nil {
+		return true
+	}
+	wait := gatherTime(w.peers.Load()) - time.Since(sent)
+	if wait <= 0 {
+		return true
+	}
+	select {
+	case <-w.hurry: // of the batch before
+	default:
+	}
+	if w.much() {
+		return true
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-w.hurry:
+		return true
+	case <-ctx.Done():
+		return false
+	case <-w.done:
+		return true // the reader of done ends it
+	}
+}
+
+func (w *Watch) much() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.pending) >= w.opts.Buffer/4
+}
+
 // watchers finds the watches that an event is for. It is guarded by cache.mu.
 type watchers struct {
 	all    []*Watch
 	byKind map[*api.Kind][]*Watch
 	// byIndex: kind → index → value → watches, so that an event costs nothing for those who watch other values.
 	byIndex map[*api.Kind]map[string]map[string][]*Watch
+	// counts of byKind, which watches read without a lock.
+	counts map[*api.Kind]*atomic.Int64
 }
 
 func newWatchers() watchers {
-	return watchers{byKind: map[*api.Kind][]*Watch{}, byIndex: map[*api.Kind]map[string]map[string][]*Watch{}}
+	return watchers{byKind: map[*api.Kind][]*Watch{}, byIndex: map[*api.Kind]map[string]map[string][]*Watch{}, counts: map[*api.Kind]*atomic.Int64{}}
+}
+
+func (ws *watchers) count(k *api.Kind) *atomic.Int64 {
+	if ws.counts[k] == nil {
+		ws.counts[k] = &atomic.Int64{}
+	}
+	return ws.counts[k]
 }
 
 func (ws *watchers) dispatch(e *Event) {
@@ -318,6 +398,9 @@ func (ws *watchers) dispatch(e *Event) {
 }
 
 func (ws *watchers) add(w *Watch) {
+	if w.opts.Gather && len(w.opts.Kinds) == 1 && w.opts.Index == "" {
+		w.peers, w.hurry = ws.count(w.opts.Kinds[0]), make(chan struct{}, 1)
+	}
 	ws.each(w, func(list []*Watch) []*Watch { return append(list, w) })
 }
 
@@ -336,6 +419,7 @@ func (ws *watchers) each(w *Watch, rewrite func([]*Watch) []*Watch) {
 	for _, k := range w.opts.Kinds {
 		if w.opts.Index == "" {
 			ws.byKind[k] = rewrite(ws.byKind[k])
+			ws.count(k).Store(int64(len(ws.byKind[k])))
 			if len(ws.byKind[k]) == 0 {
 				delete(ws.byKind, k)
 			}
@@ -373,6 +457,7 @@ func (ws *watchers) endKind(k *api.Kind) {
 	err := fmt.Errorf("%s: %w", k.Kind, ErrKindRemoved)
 	ws.endList(ws.byKind[k], err)
 	ws.endIndexes(k, err)
+	delete(ws.counts, k)
 }
 
 func (ws *watchers) endIndexes(k *api.Kind, err error) {
