@@ -185,6 +185,9 @@ func (h *heldSnapshots) keep(k *api.Kind, s *Snapshot, now time.Time) {
 	if h.at == nil {
 		h.at = map[heldKey]held{}
 	}
+	if have, ok := h.at[heldKey{k, s.rev}]; ok && now.Before(have.until) {
+		return // whoever asks again and again must learn some day that this is over
+	}
 	if len(h.at) >= maxHeld {
 		h.purgeLocked(now)
 	}
