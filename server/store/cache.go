@@ -69,6 +69,7 @@ func (c *cache) apply(changes []change, rev int64) {
 			forks[slot] = t
 		}
 		if e := c.applyOne(t, key, ch); e != nil {
+			e.size = len(ch.value)
 			events = append(events, e)
 		}
 	}

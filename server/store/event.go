@@ -28,6 +28,8 @@ type Event struct {
 	Old      api.Object
 	Revision int64
 
+	// size of the state in etcd; 0 for a deletion.
+	size int
 	// memo is what the watchers of this event share; nil for an event that the store did not make.
 	memo *memo
 }
