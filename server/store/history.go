@@ -158,7 +158,7 @@ func (m *member) revisionPage(first, end int64) ([]change, error) {
 
 // Held snapshots: how many, and for how long.
 const (
-	maxHeld  = 1000
+	maxHeld  = 100
 	holdTime = 5 * time.Minute
 )
 
@@ -210,6 +210,13 @@ func (h *heldSnapshots) find(k *api.Kind, rev int64) *Snapshot {
 	return nil
 }
 
+// forget drops the states before rev: what etcd cannot tell any more is gone for everybody.
+func (h *heldSnapshots) forget(rev int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	maps.DeleteFunc(h.at, func(key heldKey, _ held) bool { return key.rev < rev })
+}
+
 func (h *heldSnapshots) purge(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -220,8 +227,8 @@ func (h *heldSnapshots) purgeLocked(now time.Time) {
 	maps.DeleteFunc(h.at, func(_ heldKey, s held) bool { return now.After(s.until) })
 }
 
-// Hold keeps a snapshot at hand for SnapshotAt, for five minutes: whoever gives out a page token calls it. Without it
-// the next page still comes, at the cost of a read.
+// Hold keeps a snapshot at hand for SnapshotAt, for five minutes or until it is compacted away: whoever gives out a page
+// token calls it. Without it the next page still comes, at the cost of a read.
 func (s *Store) Hold(snapshot *Snapshot) { s.held.keep(nil, snapshot, time.Now()) }
 
 // SnapshotAt returns the state at exactly rev of the one kind asked for (perhaps of others too): the current snapshot or

@@ -1,6 +1,11 @@
 package store
 
-import "testing"
+import (
+	"errors"
+	"testing"
+
+	"codeberg.org/skiff/skiff/server/api"
+)
 
 // TestRingIsBounded: in number, and in bytes; what it has it has without gaps.
 func TestRingIsBounded(t *testing.T) {
@@ -28,5 +33,18 @@ func TestRingIsBounded(t *testing.T) {
 	r.trim(5000)
 	if _, ok := r.after(4999); ok || r.bytes != 0 {
 		t.Errorf("trimmed: %d bytes", r.bytes)
+	}
+}
+
+// TestWatchersHoldFewBytes: one that does not read is cut by the size of what it did not read, too.
+func TestWatchersHoldFewBytes(t *testing.T) {
+	w := &Watch{opts: WatchOptions{Buffer: 1024}, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	k := &api.Kind{}
+	pushed := 0
+	for ; pushed < 1024 && !w.ended; pushed++ {
+		w.push(&Event{Type: Added, Kind: k, size: 1 << 20})
+	}
+	if pushed != 33 || !errors.Is(w.Err(), ErrSlow) || w.pending != nil {
+		t.Errorf("cut after %d events of 1 MiB: %v", pushed, w.Err())
 	}
 }

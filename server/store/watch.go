@@ -19,6 +19,9 @@ const futureWait = 3 * time.Second
 // defaultBuffer of WatchOptions.
 const defaultBuffer = 1024
 
+// bytesPerEvent bounds what a watch holds of large objects: its Buffer may be full of events of this size.
+const bytesPerEvent = 32 << 10
+
 // WatchOptions choose what a watch delivers.
 type WatchOptions struct {
 	// Kinds to watch; nil means every kind. Events of several kinds come in revision order.
@@ -37,7 +40,8 @@ type WatchOptions struct {
 	// Gather lets events wait a little for each other when many watch the same kind, so that a burst costs each of them a
 	// few deliveries and not one an event. The first event after a pause is delivered at once. See gatherTime.
 	Gather bool
-	// Buffer is how many undelivered events are held before the watcher is cut off with ErrSlow; default 1,024.
+	// Buffer is how many undelivered events, of 32 KiB on average, are held before the watcher is cut off with ErrSlow;
+	// default 1,024.
 	Buffer int
 }
 
@@ -54,6 +58,7 @@ type Watch struct {
 
 	mu      sync.Mutex
 	pending []*Event
+	bytes   int // of pending, as etcd has the states
 	ended   bool
 	err     error
 }
@@ -204,8 +209,9 @@ func (w *Watch) push(e *Event) {
 	if w.ended {
 		return
 	}
-	if len(w.pending) >= w.opts.Buffer {
-		w.endLocked(fmt.Errorf("%d events behind: %w", len(w.pending), ErrSlow))
+	w.bytes += e.size
+	if len(w.pending) >= w.opts.Buffer || len(w.pending) > 0 && w.bytes > w.opts.Buffer*bytesPerEvent {
+		w.endLocked(fmt.Errorf("%d events with %d bytes behind: %w", len(w.pending), w.bytes, ErrSlow))
 		return
 	}
 	w.pending = append(w.pending, e)
@@ -236,7 +242,7 @@ func (w *Watch) take() []*Event {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	batch := w.pending
-	w.pending = nil
+	w.pending, w.bytes = nil, 0
 	return batch
 }
 
