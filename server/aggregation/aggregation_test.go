@@ -310,6 +310,36 @@ func TestDocumentsShowOtherServers(t *testing.T) {
 	}
 }
 
+func TestGroupsComeInTheOrderOfTheirPriorities(t *testing.T) {
+	c := newCluster(t)
+	c.ready()
+	names := func() (out []string) {
+		var list metav1.APIGroupList
+		if err := json.Unmarshal([]byte(c.document("/apis", "application/json")), &list); err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range list.Groups {
+			out = append(out, g.Name)
+		}
+		return out
+	}
+	have := strings.Join(names(), " ")
+	if !strings.HasPrefix(have, "apiregistration.k8s.io apps events.k8s.io ") || !strings.HasSuffix(have, " metrics.k8s.io") {
+		t.Error(have)
+	}
+	if _, err := c.client.Mutate(t.Context(), c.service("far", "metrics"), "", func(obj api.Object) error {
+		obj.(*apiregistrationv1.APIService).Spec.GroupPriorityMinimum = 17790
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(5 * time.Second); !strings.HasPrefix(strings.Join(names(), " "), "apiregistration.k8s.io apps metrics.k8s.io "); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal(names())
+		}
+	}
+}
+
 func TestAServerThatHangsHoldsUpOnlyItsOwn(t *testing.T) {
 	c := newCluster(t)
 	c.ready()

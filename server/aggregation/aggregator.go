@@ -98,6 +98,7 @@ type loop struct {
 	// localDirty says that what the server keeps may have changed; published is what discovery shows.
 	localDirty bool
 	published  []discovery.Foreign
+	priorities map[schema.GroupVersion]discovery.Priority
 }
 
 // Run follows the objects until ctx ends, and everything it started has ended.
@@ -231,7 +232,7 @@ func (l *loop) round(ctx context.Context) (next time.Duration) {
 			next = wait
 		}
 	}
-	l.publish(fresh)
+	l.publish(snap, fresh)
 	return max(next, 10*time.Millisecond)
 }
 

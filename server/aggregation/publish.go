@@ -2,16 +2,21 @@ package aggregation
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
+
 	"codeberg.org/skiff/skiff/server/apiserver/discovery"
 	"codeberg.org/skiff/skiff/server/apiserver/openapi"
+	"codeberg.org/skiff/skiff/server/client"
 )
 
 // publish shows in discovery what the other servers said last. One that does not answer is shown as stale, so that
 // clients know that something is missing.
-func (l *loop) publish(t table) {
+func (l *loop) publish(snap client.Snapshot, t table) {
 	if l.discovery == nil {
 		return
 	}
@@ -26,6 +31,14 @@ func (l *loop) publish(t table) {
 	if !reflect.DeepEqual(list, l.published) {
 		l.published = list
 		l.discovery.SetForeign(list)
+	}
+	priorities := map[schema.GroupVersion]discovery.Priority{}
+	for svc := range client.List[*apiregistrationv1.APIService](snap, "") {
+		priorities[gvOf(svc)] = discovery.Priority{Group: svc.Spec.GroupPriorityMinimum, Version: svc.Spec.VersionPriority}
+	}
+	if !maps.Equal(priorities, l.priorities) {
+		l.priorities = priorities
+		l.discovery.SetPriorities(priorities)
 	}
 }
 

@@ -39,6 +39,19 @@ type Documents struct {
 	kinds   []*api.Kind // the catalogue the cache was made of
 	cache   map[string]Document
 	foreign []Foreign
+	// priorities by group and version; nil keeps the order of the catalogue.
+	priorities map[schema.GroupVersion]Priority
+}
+
+// Priority is where a group stands among the others, and a version within its group: higher comes first. It is what
+// APIServices say (groupPriorityMinimum, versionPriority).
+type Priority struct{ Group, Version int32 }
+
+// SetPriorities replaces all priorities.
+func (d *Documents) SetPriorities(p map[schema.GroupVersion]Priority) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.priorities, d.cache = p, nil
 }
 
 // Foreign is a group version that another server serves (an APIService's). Its own document is that server's to answer.
@@ -115,7 +128,7 @@ func choose(r *http.Request, root bool) (f codec.Format, aggregated bool) {
 
 func (d *Documents) build(path string, aggregated bool) (schema.GroupVersionKind, runtime.Object) {
 	v1 := schema.GroupVersion{Version: "v1"}
-	groups := groupsOf(d.kinds, d.foreign)
+	groups := groupsOf(d.kinds, d.foreign, d.priorities)
 	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
 	switch {
 	case aggregated:

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"slices"
@@ -36,7 +37,7 @@ var allVerbs = []string{"create", "delete", "deletecollection", "get", "list", "
 
 // groupsOf sorts the catalogue by group and version, as clients prefer them: core first, then in catalogue order, then
 // what other servers have.
-func groupsOf(kinds []*api.Kind, foreign []Foreign) []group {
+func groupsOf(kinds []*api.Kind, foreign []Foreign, priorities map[schema.GroupVersion]Priority) []group {
 	var groups []group
 	for _, k := range kinds {
 		for i := range k.Versions {
@@ -56,9 +57,18 @@ func groupsOf(kinds []*api.Kind, foreign []Foreign) []group {
 		gv.foreign = f
 	}
 	sort.SliceStable(groups, func(i, j int) bool { return groups[i].name == "" && groups[j].name != "" })
+	if priorities != nil {
+		slices.SortStableFunc(groups, func(a, b group) int {
+			return cmp.Or(cmp.Compare(b.priority(priorities), a.priority(priorities)), cmp.Compare(a.name, b.name))
+		})
+	}
 	for _, g := range groups {
 		sort.SliceStable(g.versions, func(i, j int) bool {
-			if a, b := priority(g.versions[i].foreign), priority(g.versions[j].foreign); a != b {
+			a, b := priority(g.versions[i].foreign), priority(g.versions[j].foreign)
+			if priorities != nil {
+				a, b = priorityOf(priorities, g.name, g.versions[i].name).Version, priorityOf(priorities, g.name, g.versions[j].name).Version
+			}
+			if a != b {
 				return a > b
 			}
 			return version.CompareKubeAwareVersionStrings(g.versions[i].name, g.versions[j].name) > 0
@@ -68,6 +78,26 @@ func groupsOf(kinds []*api.Kind, foreign []Foreign) []group {
 		}
 	}
 	return groups
+}
+
+// priority of a group is the highest of its versions'.
+func (g *group) priority(p map[schema.GroupVersion]Priority) (highest int32) {
+	for _, v := range g.versions {
+		highest = max(highest, priorityOf(p, g.name, v.name).Group)
+	}
+	return highest
+}
+
+// priorityOf a group version. One without stands where a custom kind's does, whose APIService comes a moment after it;
+// the aggregator's own group, which has none, stands where upstream shows it.
+func priorityOf(p map[schema.GroupVersion]Priority, group, version string) Priority {
+	if have, ok := p[schema.GroupVersion{Group: group, Version: version}]; ok {
+		return have
+	}
+	if group == "apiregistration.k8s.io" {
+		return Priority{Group: 17999, Version: 15}
+	}
+	return Priority{Group: 1000, Version: 100}
 }
 
 func priority(f *Foreign) int32 {
