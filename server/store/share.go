@@ -4,6 +4,7 @@ import (
 	"unsafe"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"codeberg.org/skiff/skiff/server/api"
 )
@@ -16,10 +17,17 @@ const sharedBytes = 2 << 20
 type shared struct {
 	texts map[string]string
 	size  int
+	trees trees
 }
 
 // object makes a freshly decoded object, which nobody else has yet, hold the texts that others hold.
 func (s *shared) object(obj api.Object) {
+	if custom, ok := obj.(*unstructured.Unstructured); ok {
+		for name, part := range custom.Object {
+			custom.Object[name], _ = s.trees.share(part)
+		}
+		return
+	}
 	holder, ok := obj.(metav1.ObjectMetaAccessor)
 	if !ok {
 		return
