@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"path"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -31,10 +33,8 @@ func (c *Client) Post(ctx context.Context, t Target, body []byte) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	if t.Timeout > 0 {
-		if base, err = withTimeout(base, t.Timeout.String()); err != nil {
-			return nil, err
-		}
+	if base, err = callURL(base, t.Timeout); err != nil {
+		return nil, err
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base, bytes.NewReader(body))
 	if err != nil {
@@ -62,14 +62,21 @@ func (c *Client) Post(ctx context.Context, t Target, body []byte) ([]byte, error
 	return answer, nil
 }
 
-func withTimeout(base, timeout string) (string, error) {
+// callURL is base as clients of Kubernetes write it: the path without doubled slashes (which some servers answer with a
+// redirect, and none is followed), and the deadline in the query if there is one.
+func callURL(base string, timeout time.Duration) (string, error) {
 	u, err := url.Parse(base)
 	if err != nil {
 		return "", err
 	}
-	q := u.Query()
-	q.Set("timeout", timeout)
-	u.RawQuery = q.Encode()
+	if u.Path != "" {
+		u.Path, u.RawPath = path.Clean(u.Path), ""
+	}
+	if timeout > 0 {
+		q := u.Query()
+		q.Set("timeout", timeout.String())
+		u.RawQuery = q.Encode()
+	}
 	return u.String(), nil
 }
 

@@ -49,7 +49,8 @@ func (r *Registry) create(ctx context.Context, req Request, sent api.Object, app
 
 // createOnce is the way of a new object: its metadata, defaults, admission, validation, storage. obj becomes the store's.
 func (r *Registry) createOnce(ctx context.Context, req Request, obj api.Object, applied bool) (_ api.Object, err error) {
-	if obj.GetResourceVersion() != "" {
+	// A dry run stores nothing, so it takes a version as upstream's does: clients send what another call has answered.
+	if obj.GetResourceVersion() != "" && !req.DryRun {
 		return nil, apierrors.NewBadRequest("resourceVersion should not be set on objects to be created")
 	}
 	if err := ensureNamespace(req, obj); err != nil {
