@@ -27,13 +27,20 @@ type Config struct {
 	// KubeletTLS is how the server shows itself to kubelets, and checks them.
 	KubeletTLS func() *tls.Config
 	Log        *slog.Logger
+	// StreamIdle is how long an upgraded connection may be silent before it is cut; default 4 h.
+	StreamIdle time.Duration
 }
 
 // Proxy passes requests on.
 type Proxy struct{ cfg Config }
 
 // New starts nothing.
-func New(cfg Config) *Proxy { return &Proxy{cfg} }
+func New(cfg Config) *Proxy {
+	if cfg.StreamIdle == 0 {
+		cfg.StreamIdle = streamIdle
+	}
+	return &Proxy{cfg}
+}
 
 // Target is where a request goes.
 type Target struct {
@@ -57,7 +64,7 @@ const dialTimeout = 30 * time.Second
 
 // Serve passes the request on and the answer back.
 func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
-	transport := p.transport(t)
+	transport := p.transport(t, r.Header.Get("Upgrade") != "")
 	defer transport.CloseIdleConnections()
 	scheme := "http"
 	if t.TLS || t.Kubelet {
@@ -107,13 +114,16 @@ func rewriteRequest(pr *httputil.ProxyRequest, scheme string, t Target) {
 	}
 }
 
-func (p *Proxy) transport(t Target) *http.Transport {
+func (p *Proxy) transport(t Target, upgrade bool) *http.Transport {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 		defer cancel()
 		conn, err := p.cfg.Dial(ctx, t.Node, t.Address)
 		if err != nil {
 			return nil, &dialError{err}
+		}
+		if upgrade {
+			return newIdleConn(conn, p.cfg.StreamIdle), nil
 		}
 		return conn, nil
 	}

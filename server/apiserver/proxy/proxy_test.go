@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -117,6 +118,31 @@ func TestUpgradesPassBytesBothWays(t *testing.T) {
 	io.WriteString(conn, "hello\n")
 	if line, err := br.ReadString('\n'); line != "echo hello\n" {
 		t.Errorf("%q %v", line, err)
+	}
+}
+
+// TestStreamsThatHangAreCut: one on which bytes pass lives on, one that is silent does not.
+func TestStreamsThatHangAreCut(t *testing.T) {
+	a, b := net.Pipe()
+	defer b.Close()
+	c := newIdleConn(a, 50*time.Millisecond)
+	defer c.Close()
+	go func() {
+		for range 20 {
+			if _, err := b.Write([]byte("x")); err != nil {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	began, n := time.Now(), 0
+	for ; ; n++ {
+		if _, err := c.Read(make([]byte, 1)); err != nil {
+			break
+		}
+	}
+	if lasted := time.Since(began); n != 20 || lasted < 200*time.Millisecond || lasted > 5*time.Second {
+		t.Errorf("%d bytes in %v", n, lasted)
 	}
 }
 
