@@ -56,7 +56,7 @@ func New(cfg Config) (*Kubelet, error) {
 	k := &Kubelet{cfg: cfg, v2: cgroups.IsCgroup2UnifiedMode(), started: cfg.Now(),
 		pods: map[types.UID]*worker{}, mirrors: map[types.NamespacedName]*corev1.Pod{}, finished: map[types.UID]bool{}, cpu: map[string]cpuSample{}}
 	k.objects = objects.New(objects.Config{Client: cfg.Client, Dir: filepath.Join(cfg.Paths.Data, "agent", "objects"),
-		Changed: k.objectChanged, Log: cfg.Log, Now: cfg.Now})
+		Changed: k.objectChanged, NodeUID: k.nodeUID, Log: cfg.Log, Now: cfg.Now})
 	k.volumes = volume.New(volume.Config{Dir: cfg.Paths.Pods(), Memory: k.memoryDir(), Objects: k.objects,
 		Claim: k.claim, Layers: k.layers, Log: cfg.Log})
 	k.probes = probe.New(probe.Config{Exec: k.probeExec, Changed: k.wake, Event: k.probeEvent, Log: cfg.Log})
@@ -65,6 +65,13 @@ func New(cfg Config) (*Kubelet, error) {
 	k.node = newNode(k)
 	k.svc = &services{k: k}
 	return k, nil
+}
+
+func (k *Kubelet) nodeUID() types.UID {
+	if n := k.node.object(); n != nil {
+		return n.UID
+	}
+	return ""
 }
 
 // memoryDir holds the pods' volumes in memory.

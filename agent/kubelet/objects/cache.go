@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,6 +24,8 @@ import (
 const (
 	KindConfigMap = "configmap"
 	KindSecret    = "secret"
+	// KindTrustBundles is all ClusterTrustBundles as one object; it has no name.
+	KindTrustBundles = "clustertrustbundles"
 )
 
 // Ref names an object.
@@ -34,6 +37,8 @@ type Config struct {
 	Dir    string
 	// Changed is called with the pods that refer to an object that changed. It must not block.
 	Changed func(uid types.UID)
+	// NodeUID is that of this node's object; nil: no certificates for pods.
+	NodeUID func() types.UID
 	Log     *slog.Logger
 	Now     func() time.Time
 }
@@ -49,6 +54,8 @@ type Cache struct {
 	entries map[Ref]*entry
 	pods    map[types.UID]map[Ref]bool
 	tokens  map[tokenKey]*token
+	certs   map[certKey]*credential
+	issues  map[certKey]*issue
 }
 
 // entry is one object; its fields are guarded by Cache.mu.
@@ -68,7 +75,8 @@ func New(cfg Config) *Cache {
 		cfg.Now = time.Now
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	return &Cache{cfg: cfg, ctx: ctx, stop: stop, entries: map[Ref]*entry{}, pods: map[types.UID]map[Ref]bool{}, tokens: map[tokenKey]*token{}}
+	return &Cache{cfg: cfg, ctx: ctx, stop: stop, entries: map[Ref]*entry{}, pods: map[types.UID]map[Ref]bool{}, tokens: map[tokenKey]*token{},
+		certs: map[certKey]*credential{}, issues: map[certKey]*issue{}}
 }
 
 // Run returns when ctx has ended and all watches with it.
@@ -103,6 +111,16 @@ func (c *Cache) Want(uid types.UID, refs []Ref) {
 		for k := range c.tokens {
 			if k.uid == uid {
 				delete(c.tokens, k)
+			}
+		}
+		for k := range c.certs {
+			if k.uid == uid {
+				delete(c.certs, k)
+			}
+		}
+		for k, out := range c.issues {
+			if k.uid == uid && out.final {
+				delete(c.issues, k)
 			}
 		}
 		return
@@ -231,6 +249,12 @@ func (c *Cache) list(ctx context.Context, e *entry) (rv string, err error) {
 	opts := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", e.ref.Name).String()}
 	var obj runtime.Object
 	switch e.ref.Kind {
+	case KindTrustBundles:
+		l, err := c.cfg.Client.CertificatesV1().ClusterTrustBundles().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return "", err
+		}
+		rv, obj = l.ResourceVersion, l
 	case KindConfigMap:
 		l, err := c.cfg.Client.CoreV1().ConfigMaps(e.ref.Namespace).List(ctx, opts)
 		if err != nil {
@@ -262,9 +286,13 @@ func (c *Cache) watch(ctx context.Context, e *entry, rv string) error {
 	opts := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", e.ref.Name).String(), ResourceVersion: rv, AllowWatchBookmarks: true}
 	var w watch.Interface
 	var err error
-	if e.ref.Kind == KindConfigMap {
+	switch e.ref.Kind {
+	case KindTrustBundles:
+		opts.FieldSelector = ""
+		w, err = c.cfg.Client.CertificatesV1().ClusterTrustBundles().Watch(ctx, opts)
+	case KindConfigMap:
 		w, err = c.cfg.Client.CoreV1().ConfigMaps(e.ref.Namespace).Watch(ctx, opts)
-	} else {
+	default:
 		w, err = c.cfg.Client.CoreV1().Secrets(e.ref.Namespace).Watch(ctx, opts)
 	}
 	if err != nil {
@@ -278,6 +306,13 @@ func (c *Cache) watch(ctx context.Context, e *entry, rv string) error {
 		case ev, ok := <-w.ResultChan():
 			if !ok {
 				return errWatchEnded
+			}
+			if e.ref == allTrustBundles && ev.Type != watch.Error {
+				c.mu.Lock()
+				before, _ := e.obj.(*certificatesv1.ClusterTrustBundleList)
+				c.mu.Unlock()
+				c.set(e, applied(before, ev))
+				continue
 			}
 			switch ev.Type {
 			case watch.Added, watch.Modified:
@@ -296,6 +331,9 @@ func (c *Cache) watch(ctx context.Context, e *entry, rv string) error {
 var errWatchEnded = errors.New("watch ended")
 
 func version(o runtime.Object) string {
+	if l, ok := o.(*certificatesv1.ClusterTrustBundleList); ok && l != nil {
+		return l.ResourceVersion
+	}
 	if m, ok := o.(metav1.Object); ok && o != nil {
 		return m.GetResourceVersion()
 	}

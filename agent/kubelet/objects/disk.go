@@ -5,12 +5,17 @@ import (
 	"os"
 	"path/filepath"
 
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
 func (c *Cache) path(r Ref) string {
-	return filepath.Join(c.cfg.Dir, r.Kind, r.Namespace, r.Name+".json")
+	name := r.Name
+	if r == allTrustBundles {
+		name = "all"
+	}
+	return filepath.Join(c.cfg.Dir, r.Kind, r.Namespace, name+".json")
 }
 
 // save keeps the object for a boot without a server. Best effort: it is a cache.
@@ -38,8 +43,11 @@ func (c *Cache) load(r Ref) runtime.Object {
 		return nil
 	}
 	var obj runtime.Object = &corev1.ConfigMap{}
-	if r.Kind == KindSecret {
+	switch r.Kind {
+	case KindSecret:
 		obj = &corev1.Secret{}
+	case KindTrustBundles:
+		obj = &certificatesv1.ClusterTrustBundleList{}
 	}
 	if readJSON(c.path(r), obj) != nil {
 		return nil

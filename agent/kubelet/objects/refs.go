@@ -2,7 +2,7 @@ package objects
 
 import corev1 "k8s.io/api/core/v1"
 
-// References of a pod to ConfigMaps and Secrets: of its volumes, environment and image pulls.
+// References of a pod to ConfigMaps, Secrets and trust bundles: of its volumes, environment and image pulls.
 func References(pod *corev1.Pod) []Ref {
 	var out []Ref
 	cm := func(name string) { out = append(out, Ref{KindConfigMap, pod.Namespace, name}) }
@@ -21,6 +21,9 @@ func References(pod *corev1.Pod) []Ref {
 				}
 				if s.Secret != nil {
 					secret(s.Secret.Name)
+				}
+				if s.ClusterTrustBundle != nil {
+					out = append(out, allTrustBundles)
 				}
 			}
 		}

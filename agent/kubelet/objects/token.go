@@ -99,8 +99,9 @@ func (c *Cache) loadToken(k tokenKey) *token {
 	return t
 }
 
-// ForgetTokens removes the copies of a pod that is gone.
+// ForgetTokens removes the copies of tokens and certificates of a pod that is gone.
 func (c *Cache) ForgetTokens(uid types.UID) {
+	c.forgetCertificates(uid)
 	if c.cfg.Dir != "" && uid != "" {
 		os.RemoveAll(filepath.Join(c.cfg.Dir, "token", string(uid)))
 	}

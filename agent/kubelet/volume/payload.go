@@ -146,8 +146,9 @@ func (m *Manager) downwardAPI(_ context.Context, in Input, v *corev1.Volume) (st
 func (m *Manager) projected(ctx context.Context, in Input, v *corev1.Volume) (string, time.Time, error) {
 	p, mode := payload{}, modeOf(v.Projected.DefaultMode, defaultMode)
 	var refresh time.Time
-	for _, s := range v.Projected.Sources {
+	for i, s := range v.Projected.Sources {
 		var err error
+		var at time.Time
 		switch {
 		case s.ConfigMap != nil:
 			err = m.addConfigMap(ctx, p, in.Pod.Namespace, s.ConfigMap.Name, s.ConfigMap.Items, mode, may(s.ConfigMap.Optional))
@@ -156,16 +157,19 @@ func (m *Manager) projected(ctx context.Context, in Input, v *corev1.Volume) (st
 		case s.DownwardAPI != nil:
 			err = addDownward(p, in, s.DownwardAPI.Items, mode)
 		case s.ServiceAccountToken != nil:
-			var at time.Time
 			at, err = m.addToken(ctx, p, in, s.ServiceAccountToken, mode)
-			if refresh.IsZero() || at.Before(refresh) {
-				refresh = at
-			}
+		case s.ClusterTrustBundle != nil:
+			err = m.addTrustAnchors(ctx, p, s.ClusterTrustBundle, mode)
+		case s.PodCertificate != nil:
+			at, err = m.addCertificate(ctx, p, in, v.Name, i, s.PodCertificate, mode)
 		default:
 			err = fmt.Errorf("this source of a projected volume is not supported")
 		}
 		if err != nil {
 			return "", time.Time{}, err
+		}
+		if !at.IsZero() && (refresh.IsZero() || at.Before(refresh)) {
+			refresh = at
 		}
 	}
 	path, _, err := m.writeVolume(in, v, p)
@@ -184,11 +188,48 @@ func (m *Manager) addToken(ctx context.Context, p payload, in Input, s *corev1.S
 	if err != nil {
 		return time.Time{}, err
 	}
-	f := file{[]byte(token), mode, commonUser(in.Pod)}
-	if sc := in.Pod.Spec.SecurityContext; f.uid >= 0 || sc != nil && sc.FSGroup != nil {
+	p[filepath.Clean(s.Path)] = private(in.Pod, []byte(token), mode)
+	return refresh, nil
+}
+
+// private is a file that only the pod's user or group may read, if they are known.
+func private(pod *corev1.Pod, data []byte, mode uint32) file {
+	f := file{data, mode, commonUser(pod)}
+	if sc := pod.Spec.SecurityContext; f.uid >= 0 || sc != nil && sc.FSGroup != nil {
 		f.mode = 0o600
 	}
-	p[filepath.Clean(s.Path)] = f
+	return f
+}
+
+func (m *Manager) addTrustAnchors(ctx context.Context, p payload, s *corev1.ClusterTrustBundleProjection, mode uint32) error {
+	if err := safePath(s.Path); err != nil {
+		return err
+	}
+	data, err := m.cfg.Objects.TrustAnchors(ctx, s)
+	if err != nil {
+		return err
+	}
+	p[filepath.Clean(s.Path)] = file{data, mode, -1}
+	return nil
+}
+
+func (m *Manager) addCertificate(ctx context.Context, p payload, in Input, volume string, index int, s *corev1.PodCertificateProjection, mode uint32) (time.Time, error) {
+	key, chain, refresh, err := m.cfg.Objects.Certificate(ctx, in.Pod, volume, index, s)
+	if err != nil {
+		return time.Time{}, err
+	}
+	for _, f := range []struct {
+		path string
+		data []byte
+	}{{s.CredentialBundlePath, slices.Concat(key, chain)}, {s.KeyPath, key}, {s.CertificateChainPath, chain}} {
+		if f.path == "" {
+			continue
+		}
+		if err := safePath(f.path); err != nil {
+			return time.Time{}, err
+		}
+		p[filepath.Clean(f.path)] = private(in.Pod, f.data, mode)
+	}
 	return refresh, nil
 }
 

@@ -20,6 +20,10 @@ type Objects interface {
 	Secret(ctx context.Context, namespace, name string) (*corev1.Secret, error)
 	// Token of the pod's service account and when to ask again.
 	Token(ctx context.Context, pod *corev1.Pod, audience string, seconds int64) (string, time.Time, error)
+	// TrustAnchors are the certificates of the trust bundles that p selects (PEM).
+	TrustAnchors(ctx context.Context, p *corev1.ClusterTrustBundleProjection) ([]byte, error)
+	// Certificate of the pod for source index of a projected volume: key and chain (PEM), and when to ask again.
+	Certificate(ctx context.Context, pod *corev1.Pod, volume string, index int, p *corev1.PodCertificateProjection) (key, chain []byte, refresh time.Time, err error)
 }
 
 // Config of a Manager.

@@ -39,6 +39,14 @@ func (o objects) Token(context.Context, *corev1.Pod, string, int64) (string, tim
 	return "token", time.Unix(1000, 0), nil
 }
 
+func (o objects) TrustAnchors(context.Context, *corev1.ClusterTrustBundleProjection) ([]byte, error) {
+	return []byte("anchors"), nil
+}
+
+func (o objects) Certificate(context.Context, *corev1.Pod, string, int, *corev1.PodCertificateProjection) (key, chain []byte, refresh time.Time, err error) {
+	return []byte("key\n"), []byte("chain\n"), time.Unix(500, 0), nil
+}
+
 func root(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
