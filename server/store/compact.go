@@ -41,6 +41,7 @@ func (s *Store) compact(ctx context.Context, m *member, rev int64) error {
 		return err
 	}
 	s.cache.trim(rev)
+	s.held.forget(rev)
 	return nil
 }
 
