@@ -40,13 +40,11 @@ func certificateSigningRequest() *Kind {
 		},
 		Subresources: []Subresource{
 			status(func(to, from *certificatesv1.CertificateSigningRequest) {
-				approval := approvals(to.Status.Conditions, true)
+				decided := approvals(to.Status.Conditions)
 				to.Status = from.Status
-				to.Status.Conditions = append(approvals(from.Status.Conditions, false), approval...)
+				keepApprovals(to.Status.Conditions, decided)
 			}, validateCSRStatus),
-			{Name: "approval", Verbs: readWrite, Inject: inject(func(to, sent *certificatesv1.CertificateSigningRequest) {
-				to.Status.Conditions = append(approvals(sent.Status.Conditions, true), approvals(to.Status.Conditions, false)...)
-			}), Validate: pair(validateCSRApproval)},
+			approval(),
 		},
 		Columns: []Column{
 			age(),
@@ -67,14 +65,39 @@ func certificateSigningRequest() *Kind {
 	}
 }
 
-// approvals returns the conditions that are (or are not) an approver's to set.
-func approvals(cs []certificatesv1.CertificateSigningRequestCondition, want bool) (out []certificatesv1.CertificateSigningRequestCondition) {
+// approval is the subresource that approvers write: all conditions, and of the metadata what a status update takes.
+func approval() Subresource {
+	s := status(func(to, sent *certificatesv1.CertificateSigningRequest) {
+		to.Status.Conditions = sent.Status.Conditions
+	}, validateCSRApproval)
+	s.Name = "approval"
+	return s
+}
+
+func decides(t certificatesv1.RequestConditionType) bool {
+	return t == certificatesv1.CertificateApproved || t == certificatesv1.CertificateDenied
+}
+
+// approvals returns the conditions that are an approver's alone to set.
+func approvals(cs []certificatesv1.CertificateSigningRequestCondition) (out []certificatesv1.CertificateSigningRequestCondition) {
 	for _, c := range cs {
-		if (c.Type == certificatesv1.CertificateApproved || c.Type == certificatesv1.CertificateDenied) == want {
+		if decides(c.Type) {
 			out = append(out, c)
 		}
 	}
 	return out
+}
+
+// keepApprovals puts back what a signer may have changed of an approver's conditions. One that was added or left out
+// stays so: validation says that it may not be.
+func keepApprovals(sent, had []certificatesv1.CertificateSigningRequestCondition) {
+	for i := range sent {
+		for _, c := range had {
+			if c.Type == sent[i].Type {
+				sent[i] = c
+			}
+		}
+	}
 }
 
 func csrState(c *certificatesv1.CertificateSigningRequest) string {
@@ -133,7 +156,7 @@ func validateCSR(r *certificatesv1.CertificateSigningRequest) fieldErrors {
 		c.invalid(spec.Child("request"), r.Spec.Request, err.Error())
 	}
 	if len(r.Spec.Usages) == 0 {
-		c.required(spec.Child("usages"), "usages are required")
+		c.required(spec.Child("usages"), "")
 	}
 	seen := once{}
 	for i, u := range r.Spec.Usages {
@@ -164,6 +187,11 @@ func validateCSRStatus(r, old *certificatesv1.CertificateSigningRequest) fieldEr
 		}
 	}
 	c.conditionsOfCSR(r, old)
+	for _, cond := range approvals(r.Status.Conditions) {
+		if !slices.ContainsFunc(old.Status.Conditions, func(o certificatesv1.CertificateSigningRequestCondition) bool { return o.Type == cond.Type }) {
+			c.forbidden(at("status", "conditions"), fmt.Sprintf("updates may not add a condition of type %q", cond.Type))
+		}
+	}
 	return c.errs
 }
 
@@ -182,11 +210,10 @@ func (c *check) conditionsOfCSR(r, old *certificatesv1.CertificateSigningRequest
 			c.required(at.Child("type"), "")
 		}
 		seen.add(c, at.Child("type"), string(cond.Type))
-		decides := cond.Type == certificatesv1.CertificateApproved || cond.Type == certificatesv1.CertificateDenied || cond.Type == certificatesv1.CertificateFailed
 		switch {
 		case cond.Status == "":
 			c.required(at.Child("status"), "")
-		case decides:
+		case decides(cond.Type) || cond.Type == certificatesv1.CertificateFailed:
 			oneOf(c, at.Child("status"), cond.Status, corev1.ConditionTrue)
 		default:
 			oneOf(c, at.Child("status"), cond.Status, corev1.ConditionTrue, corev1.ConditionFalse, corev1.ConditionUnknown)
@@ -194,7 +221,7 @@ func (c *check) conditionsOfCSR(r, old *certificatesv1.CertificateSigningRequest
 		decided[cond.Type] = true
 		if (cond.Type == certificatesv1.CertificateApproved || cond.Type == certificatesv1.CertificateDenied) &&
 			decided[certificatesv1.CertificateApproved] && decided[certificatesv1.CertificateDenied] {
-			c.invalid(at.Child("type"), cond.Type, "Approved and Denied conditions are mutually exclusive")
+			c.invalid(path, cond.Type, "Approved and Denied conditions are mutually exclusive")
 		}
 	}
 	for _, was := range old.Status.Conditions {
@@ -210,9 +237,6 @@ func checkCertificatePEM(data []byte) error {
 	for {
 		block, rest := pem.Decode(data)
 		if block == nil {
-			if len(bytes.TrimSpace(data)) > 0 {
-				return errors.New("unexpected data after the last PEM block")
-			}
 			break
 		}
 		switch {
