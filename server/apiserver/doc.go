@@ -4,7 +4,7 @@
 //
 // # The way of a request
 //
-//	recover → audit id → in-flight limit, deadline → parse path → authenticate → impersonate → authorize → serve
+//	recover → audit id → parse path → deadline → authenticate → impersonate → wait for its turn → authorize → serve
 //
 // # Files
 //
@@ -14,9 +14,13 @@
 //	body.go      bodies in                   respond.go   objects out
 //	table.go     columns for kubectl         errors.go    every error is a Status
 //	connect.go   exec, log, proxies          root.go      health, version, discovery, OpenAPI
+//	admit.go     turns and seats (fairness)  aggregate.go what other servers serve
 //
-// Sub-packages: negotiate (headers), codec (bytes), authn, authz, rbac, node (who may what), discovery, openapi, proxy
-// (to nodes), review (the access reviews).
+// What keeps one client from taking all there is: listen.go (connections), streams.go (watches and streams of a user),
+// deadline.go (clients that send or read too slowly), heavy.go (long lists at work), body.go (bytes).
+//
+// Sub-packages: negotiate (headers), codec (bytes), authn, authz, rbac, node (who may what), fairness (who runs
+// now), discovery, openapi, proxy (to nodes), review (the access reviews).
 //
 // # Goroutines
 //
