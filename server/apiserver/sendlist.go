@@ -3,7 +3,6 @@ package apiserver
 import (
 	"io"
 	"net/http"
-	"slices"
 
 	"github.com/klauspost/compress/gzip"
 
@@ -13,6 +12,7 @@ import (
 
 // sendList encodes a list; a long one leaves in pieces, compressed if the client reads that, while the rest is encoded.
 func (q *request) sendList(l *codec.List) error {
+	q.auditList(l)
 	buf := getBuffer()
 	defer func() { putBuffer(buf) }()
 	var s *sender // set with the first piece
@@ -102,7 +102,10 @@ func (s *sender) send(piece []byte) ([]byte, error) {
 	}
 	select {
 	case next := <-s.free:
-		return slices.Grow(next, cap(piece)), nil
+		if next == nil {
+			next = make([]byte, 0, cap(piece))
+		}
+		return next, nil
 	case <-s.ended:
 		return nil, s.err
 	}
