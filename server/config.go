@@ -11,6 +11,7 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"codeberg.org/skiff/skiff/internal/wellknown"
+	"codeberg.org/skiff/skiff/server/apiserver/audit"
 	"codeberg.org/skiff/skiff/server/apiserver/authn/oidc"
 	"codeberg.org/skiff/skiff/server/controller/nodelifecycle"
 )
@@ -46,6 +47,8 @@ type Config struct {
 	AuthenticationConfig string
 	OIDC                 oidc.Flags
 	TokenAuthFile        string
+	// Audit is the audit log: its policy and where it goes.
+	Audit audit.Config
 	// EncryptionProviderConfig is an EncryptionConfiguration of the operator's own; "": keys that the server looks after.
 	EncryptionProviderConfig string
 	// MaxRequestsInflight is how many ordinary requests run at once; 0 chooses by the number of processors.
@@ -59,6 +62,8 @@ type Config struct {
 
 	Now func() time.Time
 	Log *slog.Logger
+
+	auditFormat string
 }
 
 // AddFlags makes every field a flag.
@@ -75,6 +80,7 @@ func (c *Config) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.Token, "token", "", "secret that joins servers and agents (default: made at random)")
 	f.StringVar(&c.AgentToken, "agent-token", "", "secret that joins agents only (default: made at random)")
 	c.addAuthenticationFlags(f)
+	c.addAuditFlags(f)
 	f.StringVar(&c.EncryptionProviderConfig, "encryption-provider-config", "", "file with an EncryptionConfiguration (aesgcm, secretbox, aescbc, identity) for what etcd holds (default: Secrets, with keys that skiff makes and `skiff secrets-encrypt` rotates)")
 	f.StringSliceVar(&c.DisabledAdmission, "disable-admission-plugins", nil, "admission plugins that do not run, by upstream's names")
 	f.BoolVar(&c.DisableControllers, "disable-controller-manager", false, "run no controllers but those that belong to the API server (for tests of clients, and clusters that bring their own)")
@@ -101,6 +107,20 @@ func (c *Config) addAuthenticationFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.GroupsPrefix, "oidc-groups-prefix", "", "put before groups")
 	f.StringToStringVar(&o.RequiredClaims, "oidc-required-claim", nil, "claim=value that a token must have")
 	f.StringSliceVar(&o.SigningAlgs, "oidc-signing-algs", []string{"RS256"}, "algorithms that tokens may be signed with")
+}
+
+func (c *Config) addAuditFlags(f *pflag.FlagSet) {
+	a := &c.Audit
+	f.StringVar(&a.PolicyFile, "audit-policy-file", "", "file with an audit Policy (audit.k8s.io/v1): which requests are written down, and how much of them")
+	f.StringVar(&a.LogPath, "audit-log-path", "", "file that audit events are written to; - is standard output (default: none)")
+	f.StringVar(&a.LogMode, "audit-log-mode", audit.ModeBatch, "batch: events wait in memory and are dropped and counted when that is full; blocking: requests wait for the disk; blocking-strict: and fail with it")
+	f.IntVar(&a.MaxSize, "audit-log-maxsize", 100, "megabytes after which the audit log is rotated")
+	f.IntVar(&a.MaxAge, "audit-log-maxage", 0, "days for which old audit logs are kept (0: for ever)")
+	f.IntVar(&a.MaxBackups, "audit-log-maxbackup", 0, "how many old audit logs are kept (0: all)")
+	f.IntVar(&a.BufferBytes, "audit-buffer-bytes", 16<<20, "bytes of events that may wait for the log, and for the webhook")
+	f.StringVar(&a.WebhookFile, "audit-webhook-config-file", "", "kubeconfig of a webhook that audit events are sent to")
+	f.StringVar(&a.WebhookMode, "audit-webhook-mode", audit.ModeBatch, "batch or blocking")
+	f.StringVar(&c.auditFormat, "audit-log-format", "json", "json")
 }
 
 // network is what the address flags mean.
@@ -145,6 +165,9 @@ func (c *Config) validate() (network, error) {
 	}
 	if c.MaxRequestsInflight < 0 {
 		return n, fmt.Errorf("--max-requests-inflight: %d is negative", c.MaxRequestsInflight)
+	}
+	if c.auditFormat != "" && c.auditFormat != "json" {
+		return n, fmt.Errorf("--audit-log-format: %q is not json", c.auditFormat)
 	}
 	if len(c.ServiceAccountIssuers) == 0 {
 		c.ServiceAccountIssuers = []string{wellknown.ServiceAccountIssuer}

@@ -22,6 +22,7 @@ import (
 	"codeberg.org/skiff/skiff/server/aggregation"
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/apiserver"
+	"codeberg.org/skiff/skiff/server/apiserver/audit"
 	"codeberg.org/skiff/skiff/server/apiserver/fairness"
 	"codeberg.org/skiff/skiff/server/client"
 	"codeberg.org/skiff/skiff/server/controller"
@@ -54,6 +55,7 @@ type Server struct {
 	authentication authentication
 	registry       *registry.Registry
 	apiserver      *apiserver.Server
+	audit          *audit.Log
 	fairness       *fairness.Fairness
 	// definitions serves the kinds of stored CustomResourceDefinitions.
 	definitions *customresource.Definitions
@@ -189,6 +191,11 @@ func (s *Server) Run(ctx context.Context) error {
 		return <-storeDone
 	}
 
+	// So does the audit log, for the last requests.
+	auditCtx, stopAudit := context.WithCancel(storeCtx)
+	auditDone := make(chan error, 1)
+	go func() { auditDone <- s.audit.Run(auditCtx) }()
+
 	g, ctx := errgroup.WithContext(ctx)
 	var failed sync.Once
 	g.Go(func() error { return s.definitions.Run(ctx) })
@@ -233,6 +240,8 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	})
 	err := g.Wait()
+	stopAudit()
+	<-auditDone
 	stopStore()
 	if storeErr := <-storeDone; err == nil {
 		err = storeErr

@@ -12,6 +12,7 @@ import (
 
 	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/server/apiserver"
+	"codeberg.org/skiff/skiff/server/apiserver/audit"
 	"codeberg.org/skiff/skiff/server/apiserver/authz"
 	"codeberg.org/skiff/skiff/server/apiserver/fairness"
 	"codeberg.org/skiff/skiff/server/apiserver/node"
@@ -76,6 +77,11 @@ func (s *Server) wireAPI() error {
 	if s.aggregator, err = s.newAggregator(chain); err != nil {
 		return err
 	}
+	log := s.cfg.Audit
+	log.Metrics, log.Now, log.Log = metrics, now, s.cfg.Log.With("component", "audit")
+	if s.audit, err = audit.New(log); err != nil {
+		return err
+	}
 	s.apiserver, err = apiserver.New(apiserver.Config{
 		Registry: s.registry, Catalogue: s.catalogue, Store: s.store,
 		Listen:         net.JoinHostPort(s.cfg.BindAddress, strconv.Itoa(s.cfg.Port)),
@@ -85,7 +91,7 @@ func (s *Server) wireAPI() error {
 		CABundle: s.ca.PEM, OpenIDConfiguration: s.openID, JWKS: s.jwks,
 		DialNode: s.dialNode, KubeletTLS: s.kubeletTLS,
 		Extra: s.joining.handlers, PublicPaths: s.joining.public,
-		Fairness: s.fairness, Aggregator: s.aggregator, Metrics: metrics,
+		Fairness: s.fairness, Aggregator: s.aggregator, Metrics: metrics, Audit: s.audit,
 		Now: now, Log: s.cfg.Log,
 	})
 	if err != nil {

@@ -106,6 +106,7 @@ func (q *request) decodeBody(validation string) (runtime.Object, error) {
 			q.warn(err.Error())
 		}
 	}
+	q.auditRequest(expected, into)
 	return into, nil
 }
 
@@ -214,5 +215,6 @@ func (q *request) deleteOptions() (*metav1.DeleteOptions, error) {
 	} else if err := q.deleteQuery(opts); err != nil {
 		return nil, err
 	}
+	q.auditRequest(schema.GroupVersionKind{Version: "v1", Kind: "DeleteOptions"}, opts)
 	return opts, validDelete(opts)
 }

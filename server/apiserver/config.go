@@ -16,6 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 
 	"codeberg.org/skiff/skiff/server/api"
+	"codeberg.org/skiff/skiff/server/apiserver/audit"
 	"codeberg.org/skiff/skiff/server/apiserver/authn"
 	"codeberg.org/skiff/skiff/server/apiserver/authz"
 	"codeberg.org/skiff/skiff/server/apiserver/fairness"
@@ -63,6 +64,8 @@ type Config struct {
 	// Health checks beside the store's, by name, shown at /healthz, /livez and /readyz. Optional.
 	Checks []Check
 
+	// Audit writes down who did what; nil writes nothing.
+	Audit *audit.Log
 	// Metrics registers the server's metrics and gathers what /metrics shows; nil makes one.
 	Metrics *prometheus.Registry
 

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"codeberg.org/skiff/skiff/server/apiserver/audit"
 	"codeberg.org/skiff/skiff/server/apiserver/authn"
 	"codeberg.org/skiff/skiff/server/apiserver/authz"
 )
@@ -140,17 +141,27 @@ func (s *Server) serve(w *response, r *http.Request, p path, query url.Values) e
 		if r.ProtoMajor == 2 {
 			w.Header()["Connection"] = closing // nobody we know gets to open streams on one connection without end
 		}
+		if auditErr := s.beginAudit(w, r, &p, nil); auditErr != nil {
+			return auditErr
+		}
 		return err
 	}
+	if err := s.beginAudit(w, r, &p, u); err != nil {
+		return err
+	}
+	w.user = u
 	if u, err = s.impersonate(r, u); err != nil {
 		return err
+	}
+	if u != w.user {
+		w.audit.Impersonated(u)
 	}
 	w.user = u
 	if err := s.admit(w, r, &p, u, query); err != nil {
 		return err
 	}
 	a := attributes(r, &p, u)
-	if err := s.authorize(r.Context(), a, &p, r); err != nil {
+	if err := s.authorize(r.Context(), a, &p, r, w.audit); err != nil {
 		return err
 	}
 	if !p.resource {
@@ -214,12 +225,14 @@ func attributes(r *http.Request, p *path, u user.Info) *authz.Attributes {
 }
 
 // authorize asks the chain. Public paths need nobody's permission.
-func (s *Server) authorize(ctx context.Context, a *authz.Attributes, p *path, r *http.Request) error {
+func (s *Server) authorize(ctx context.Context, a *authz.Attributes, p *path, r *http.Request, rec *audit.Record) error {
 	if !p.resource && s.isPublic(a.Path) && !mutating(r.Method) || s.public[a.Path] {
 		return nil
 	}
-	if err := s.allowed(ctx, a); err != nil {
-		return err
+	decision, reason := s.cfg.Authorizers.Opinion(ctx, a)
+	auditDecision(rec, decision, reason)
+	if decision != authz.Allow {
+		return authz.Forbidden(a, reason)
 	}
 	// A websocket can only begin with GET; reading is not enough for what it opens.
 	if a.Verb == "get" && (p.sub == "exec" || p.sub == "attach" || p.sub == "portforward") {
@@ -247,6 +260,8 @@ func (s *Server) recover(w *response, r *http.Request) {
 	if v == http.ErrAbortHandler {
 		panic(v)
 	}
+	w.audit.Panicked()
+	w.audit = nil
 	s.cfg.Log.Error("panic while serving", "method", r.Method, "path", r.URL.Path, "panic", fmt.Sprint(v), "stack", string(debug.Stack()))
 	if w.status != 0 {
 		panic(http.ErrAbortHandler) // too late for a status: cut the stream, so that nobody takes it for complete

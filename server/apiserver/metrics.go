@@ -66,6 +66,7 @@ func (s *Server) finish(w *response, r *http.Request, p *path, began time.Time) 
 	if code == 0 {
 		code = http.StatusOK
 	}
+	w.audit.Complete(code)
 	key := metricKey{verb: p.verb, code: code}
 	if p.resource {
 		// Names that nobody serves come from the client: they must not make ever new counters.

@@ -21,6 +21,7 @@ func (q *request) patch() error {
 		return err
 	}
 	*buf = body
+	q.auditPatch(body)
 	transform, update, err := patch.New(mediaType, body, patch.Options{
 		Kind: q.kind, Version: q.version, Subresource: q.path.sub,
 		FieldValidation: opts.validation, FieldManager: opts.manager, Force: opts.force, Warn: q.warn,

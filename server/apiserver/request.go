@@ -52,11 +52,15 @@ func (q *request) bodyGVK() schema.GroupVersionKind {
 
 // registryRequest is the request as the registry wants it.
 func (q *request) registryRequest(dryRun []string, manager string) registry.Request {
-	return registry.Request{
+	req := registry.Request{
 		User: q.user, Kind: q.kind, Version: q.version, Subresource: q.path.sub,
 		Namespace: q.scopeNamespace(), Name: q.path.name,
 		DryRun: len(dryRun) > 0, FieldManager: manager, UserAgent: q.r.UserAgent(), Warn: q.warn,
 	}
+	if q.w.audit != nil {
+		req.Annotate = q.w.audit.Annotate
+	}
+	return req
 }
 
 // scopeNamespace is the namespace of the object: none for kinds without, even for a Namespace itself.

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"codeberg.org/skiff/skiff/server/apiserver/audit"
 	"codeberg.org/skiff/skiff/server/apiserver/codec"
 	"codeberg.org/skiff/skiff/server/apiserver/fairness"
 	"codeberg.org/skiff/skiff/server/apiserver/negotiate"
@@ -33,11 +34,18 @@ type response struct {
 	stream string
 	// heavy is what the encoding of a long answer has a place in; nil otherwise.
 	heavy heavy
+	// audit is nil when nothing is written down of the request; auditStart asks for the stage ResponseStarted.
+	audit      *audit.Record
+	auditStart bool
 }
 
 func (w *response) WriteHeader(code int) {
 	if w.status == 0 && code >= 200 || code == http.StatusSwitchingProtocols {
 		w.status = code
+		if w.auditStart {
+			w.auditStart = false
+			w.audit.Started(code)
+		}
 	}
 	w.ResponseWriter.WriteHeader(code)
 }
@@ -140,6 +148,7 @@ func (s *Server) writeStatus(w *response, r *http.Request, f codec.Format, statu
 	buf := getBuffer()
 	defer putBuffer(buf)
 	status.TypeMeta = metav1.TypeMeta{}
+	w.audit.Refused(status)
 	body, err := codec.Append(*buf, f, statusGVK, status)
 	if err != nil {
 		http.Error(w, status.Message, int(status.Code))
@@ -160,6 +169,7 @@ func (q *request) respond(code int, gvk schema.GroupVersionKind, obj runtime.Obj
 		q.writeStatus(q.w, q.r, q.format(), &copied)
 		return nil
 	}
+	q.auditResponse(gvk, obj)
 	switch q.accept.view {
 	case asTable:
 		return q.respondTable(code, gvk, obj)
