@@ -33,9 +33,9 @@ func podCertificateRequest() *Kind {
 				}
 				return "Pending"
 			}),
-			wide(str("UnverifiedUserAnnotations", "what the pod's author tells the signer", func(r request) string {
+			str("UnverifiedUserAnnotations", "what the pod's author tells the signer", func(r request) string {
 				return labels.FormatLabels(r.Spec.UnverifiedUserAnnotations)
-			})),
+			}),
 		},
 		Fields: one(func(r request) fields.Set {
 			return fields.Set{"spec.signerName": r.Spec.SignerName, "spec.podName": r.Spec.PodName, "spec.nodeName": string(r.Spec.NodeName)}

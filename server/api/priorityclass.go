@@ -30,9 +30,9 @@ func priorityClass() *Kind {
 				return c.GlobalDefault
 			}),
 			age(),
-			wide(str("PreemptionPolicy", "whether its pods push others out", func(c *schedulingv1.PriorityClass) string {
+			str("PreemptionPolicy", "whether its pods push others out", func(c *schedulingv1.PriorityClass) string {
 				return string(deref(c.PreemptionPolicy))
-			})),
+			}),
 		},
 	}
 }

@@ -11,6 +11,8 @@ import (
 
 func volumeAttachment() *Kind {
 	type va = *storagev1.VolumeAttachment
+	attacher := str("Attacher", "driver that attaches", func(a va) string { return a.Spec.Attacher })
+	attacher.Format = "name"
 	return &Kind{
 		Group: "storage.k8s.io", Kind: "VolumeAttachment", Plural: "volumeattachments", Singular: "volumeattachment",
 		Versions: []Version{typed[storagev1.VolumeAttachment, storagev1.VolumeAttachmentList]("storage.k8s.io", "v1")},
@@ -23,7 +25,7 @@ func volumeAttachment() *Kind {
 		},
 		Subresources: []Subresource{statusAlone(func(to, from va) { to.Status = from.Status }, validateVolumeAttachmentUpdate)},
 		Columns: []Column{
-			str("Attacher", "driver that attaches", func(a va) string { return a.Spec.Attacher }),
+			attacher,
 			str("PV", "volume that is attached", func(a va) string { return deref(a.Spec.Source.PersistentVolumeName) }),
 			str("Node", "node it is attached to", func(a va) string { return a.Spec.NodeName }),
 			col("Attached", "boolean", "whether it is attached", func(a va, _ time.Time) any { return a.Status.Attached }),
