@@ -23,14 +23,14 @@ boot() { # boot SCRIPT FILE…: run SCRIPT beside the FILEs in the machine, whos
   tar -cf "$work/job.tar" -C "$work/job" .
   truncate -s %1M "$work/job.tar"
   # Not -nographic: without a monitor on its console, the machine's output is all there is on it.
-  timeout "${VM_TIMEOUT:-1500}" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp "${VM_CPUS:-2}" -m "${VM_MEM:-3072}" -display none -serial stdio -no-reboot \
+  timeout "${VM_TIMEOUT:-3600}" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp "${VM_CPUS:-2}" -m "${VM_MEM:-3072}" -display none -serial stdio -no-reboot \
     -kernel "$home/vmlinuz" -initrd "$home/initrd.gz" -append "console=ttyS0 quiet panic=-1 systemd.show_status=false systemd.mask=serial-getty@ttyS0.service" -nic none \
     -drive "file=$work/disk.qcow2,if=virtio" -drive "file=$work/job.tar,format=raw,if=virtio,readonly=on" </dev/null | sed -u 's/\r$//' | tee "$work/log" || true
 }
 said() { sed -n "s/.*$1 \([0-9]*\).*/\1/p" "$work/log" | tail -n 1; }
 finish() { # the exit status that the machine reported
   code=$(said VM-EXIT)
-  [ -n "$code" ] || { echo "vm-test: the machine did not finish in ${VM_TIMEOUT:-1500} s" >&2; exit 124; }
+  [ -n "$code" ] || { echo "vm-test: the machine did not finish in ${VM_TIMEOUT:-3600} s" >&2; exit 124; }
   [ "$code" = 0 ] || exit "$code"
 }
 
