@@ -28,6 +28,7 @@ func cronJob() *Kind {
 				func(c *batchv1.CronJob) any { return c.Spec }),
 			Validate:                 one(validateCronJob),
 			ValidateUpdate:           pair(validateCronJobUpdate),
+			Warnings:                 pair(cronJobWarnings),
 			AllowUnconditionalUpdate: true,
 		},
 		Subresources: []Subresource{status(func(to, from *batchv1.CronJob) { to.Status = from.Status }, nil)},

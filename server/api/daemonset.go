@@ -35,6 +35,7 @@ func daemonSet() *Kind {
 			}, func(d *appsv1.DaemonSet) any { return d.Spec }),
 			Validate:                 one(validateDaemonSet),
 			ValidateUpdate:           pair(validateDaemonSetUpdate),
+			Warnings:                 pair(daemonSetWarnings),
 			AllowUnconditionalUpdate: true,
 		},
 		Subresources: []Subresource{status(func(to, from *appsv1.DaemonSet) { to.Status = from.Status }, nil)},

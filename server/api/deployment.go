@@ -26,7 +26,7 @@ func deployment() *Kind {
 			}),
 			Validate:                 one(validateDeployment),
 			ValidateUpdate:           pair(validateDeploymentUpdate),
-			Warnings:                 pair(func(d, _ *appsv1.Deployment) []string { return podSpecWarnings(&d.Spec.Template.Spec) }),
+			Warnings:                 pair(deploymentWarnings),
 			AllowUnconditionalUpdate: true,
 		},
 		Subresources: []Subresource{

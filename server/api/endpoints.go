@@ -25,6 +25,7 @@ func endpoints() *Kind {
 			}),
 			Validate:                 one(validateEndpoints),
 			ValidateUpdate:           pair(func(e, _ *corev1.Endpoints) fieldErrors { return validateEndpoints(e) }),
+			Warnings:                 pair(endpointsWarnings),
 			AllowCreateOnUpdate:      true,
 			AllowUnconditionalUpdate: true,
 		},

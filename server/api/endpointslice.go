@@ -25,6 +25,7 @@ func endpointSlice() *Kind {
 			}),
 			Validate:                 one(validateEndpointSlice),
 			ValidateUpdate:           pair(validateEndpointSliceUpdate),
+			Warnings:                 pair(endpointSliceWarnings),
 			AllowUnconditionalUpdate: true,
 		},
 		Columns: []Column{

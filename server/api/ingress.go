@@ -19,6 +19,7 @@ func ingress() *Kind {
 				func(i *networkingv1.Ingress) any { return i.Spec }),
 			Validate:                 one(validateIngress),
 			ValidateUpdate:           pair(func(i, _ *networkingv1.Ingress) fieldErrors { return validateIngress(i) }),
+			Warnings:                 pair(ingressWarnings),
 			AllowUnconditionalUpdate: true,
 		},
 		Subresources: []Subresource{status(func(to, from *networkingv1.Ingress) { to.Status = from.Status }, nil)},

@@ -29,6 +29,7 @@ func job() *Kind {
 				func(j *batchv1.Job) any { return j.Spec }),
 			Validate:                 one(validateJob),
 			ValidateUpdate:           pair(validateJobUpdate),
+			Warnings:                 pair(jobWarnings),
 			AllowUnconditionalUpdate: true,
 			DefaultPropagation:       metav1.DeletePropagationBackground,
 		},

@@ -18,6 +18,7 @@ func networkPolicy() *Kind {
 			PrepareUpdate:            updated(nil, func(p *networkingv1.NetworkPolicy) any { return p.Spec }),
 			Validate:                 one(validateNetworkPolicy),
 			ValidateUpdate:           pair(func(p, _ *networkingv1.NetworkPolicy) fieldErrors { return validateNetworkPolicy(p) }),
+			Warnings:                 pair(networkPolicyWarnings),
 			AllowUnconditionalUpdate: true,
 		},
 		Columns: []Column{

@@ -39,6 +39,7 @@ func node() *Kind {
 			PrepareUpdate:            doPair(func(n, old *corev1.Node) { n.Status = old.Status }),
 			Validate:                 one(validateNode),
 			ValidateUpdate:           pair(validateNodeUpdate),
+			Warnings:                 pair(nodeWarnings),
 			AllowUnconditionalUpdate: true,
 		},
 		Subresources: []Subresource{

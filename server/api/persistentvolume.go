@@ -30,6 +30,7 @@ func persistentVolume() *Kind {
 			PrepareUpdate:            doPair(func(v, old *corev1.PersistentVolume) { v.Status = old.Status }),
 			Validate:                 one(validatePersistentVolume),
 			ValidateUpdate:           pair(validatePersistentVolumeUpdate),
+			Warnings:                 pair(persistentVolumeWarnings),
 			AllowUnconditionalUpdate: true,
 		},
 		Subresources: []Subresource{status(func(to, from *corev1.PersistentVolume) { to.Status = from.Status }, nil)},

@@ -17,6 +17,7 @@ func persistentVolumeClaim() *Kind {
 			PrepareUpdate:            doPair(func(c, old *corev1.PersistentVolumeClaim) { c.Status = old.Status }),
 			Validate:                 one(validateClaim),
 			ValidateUpdate:           pair(validateClaimUpdate),
+			Warnings:                 pair(persistentVolumeClaimWarnings),
 			AllowUnconditionalUpdate: true,
 		},
 		Subresources: []Subresource{status(func(to, from *corev1.PersistentVolumeClaim) { to.Status = from.Status }, nil)},

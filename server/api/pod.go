@@ -9,7 +9,6 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 func pod() *Kind {
@@ -167,14 +166,4 @@ func first(s []string) string {
 		return ""
 	}
 	return s[0]
-}
-
-func podWarnings(p, old *corev1.Pod) (texts []string) {
-	if old != nil {
-		return nil
-	}
-	for _, msg := range validation.IsDNS1123Label(p.Name) {
-		texts = append(texts, "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is recommended: ["+msg+"]")
-	}
-	return append(texts, podSpecWarnings(&p.Spec)...)
 }

@@ -15,6 +15,7 @@ func podTemplate() *Kind {
 			PrepareUpdate:            updated(nil, func(t *corev1.PodTemplate) any { return t.Template }),
 			Validate:                 one(validatePodTemplate),
 			ValidateUpdate:           pair(validatePodTemplateUpdate),
+			Warnings:                 pair(podTemplateKindWarnings),
 			AllowUnconditionalUpdate: true,
 		},
 		Columns: append(containerColumns(func(t *corev1.PodTemplate) *corev1.PodSpec { return &t.Template.Spec }, false),

@@ -25,6 +25,7 @@ func replicaSet() *Kind {
 				func(r *appsv1.ReplicaSet) any { return r.Spec }),
 			Validate:                 one(validateReplicaSet),
 			ValidateUpdate:           pair(validateReplicaSetUpdate),
+			Warnings:                 pair(replicaSetWarnings),
 			AllowUnconditionalUpdate: true,
 		},
 		Subresources: []Subresource{

@@ -29,6 +29,7 @@ func replicationController() *Kind {
 				func(r *corev1.ReplicationController) any { return r.Spec }),
 			Validate:                 one(validateReplicationController),
 			ValidateUpdate:           pair(validateReplicationControllerUpdate),
+			Warnings:                 pair(replicationControllerWarnings),
 			AllowUnconditionalUpdate: true,
 			// Pods outlive a ReplicationController unless its deleter says otherwise: older than garbage collection.
 			DefaultPropagation: metav1.DeletePropagationOrphan,

@@ -27,6 +27,7 @@ func resourceQuota() *Kind {
 			PrepareUpdate:            doPair(func(q, old *corev1.ResourceQuota) { q.Status = old.Status }),
 			Validate:                 one(validateResourceQuota),
 			ValidateUpdate:           pair(validateResourceQuotaUpdate),
+			Warnings:                 pair(resourceQuotaWarnings),
 			AllowUnconditionalUpdate: true,
 		},
 		Subresources: []Subresource{status(func(to, from *corev1.ResourceQuota) { to.Status = from.Status }, validateResourceQuotaStatus)},

@@ -23,6 +23,7 @@ func resourceSlice() *Kind {
 			PrepareUpdate:            updated(func(s, _ slice) { dropAlphaDevices(s) }, func(s slice) any { return s.Spec }),
 			Validate:                 one(func(s slice) fieldErrors { return validateResourceSliceUpdate(s, nil) }),
 			ValidateUpdate:           pair(validateResourceSliceUpdate),
+			Warnings:                 pair(resourceSliceWarnings),
 			AllowUnconditionalUpdate: true,
 		},
 		Columns: []Column{

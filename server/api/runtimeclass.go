@@ -18,6 +18,7 @@ func runtimeClass() *Kind {
 			}),
 			Validate:            one(validateRuntimeClass),
 			ValidateUpdate:      pair(validateRuntimeClassUpdate),
+			Warnings:            pair(runtimeClassWarnings),
 			AllowCreateOnUpdate: true,
 		},
 		Columns: []Column{

@@ -19,6 +19,7 @@ func secret() *Kind {
 			Default:                  do(defaultSecret),
 			Validate:                 one(validateSecret),
 			ValidateUpdate:           pair(validateSecretUpdate),
+			Warnings:                 pair(secretWarnings),
 			AllowUnconditionalUpdate: true,
 		},
 		Columns: []Column{

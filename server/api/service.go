@@ -227,16 +227,3 @@ func servicePorts(s *corev1.Service) string {
 	}
 	return orNone(strings.Join(ports, ","))
 }
-
-func serviceWarnings(s, _ *corev1.Service) (texts []string) {
-	if len(s.Spec.ExternalIPs) > 0 && s.Spec.Type == corev1.ServiceTypeExternalName {
-		texts = append(texts, `spec.externalIPs is ignored when spec.type is "ExternalName"`)
-	}
-	if s.Spec.Type != corev1.ServiceTypeExternalName && s.Spec.ExternalName != "" {
-		texts = append(texts, fmt.Sprintf("spec.externalName is ignored when spec.type is not %q", corev1.ServiceTypeExternalName))
-	}
-	if s.Spec.Type != corev1.ServiceTypeExternalName && s.Spec.ClusterIP == corev1.ClusterIPNone && s.Spec.LoadBalancerIP != "" {
-		texts = append(texts, "spec.loadBalancerIP is ignored for headless services")
-	}
-	return texts
-}

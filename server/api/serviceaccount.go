@@ -12,7 +12,8 @@ func serviceAccount() *Kind {
 		Kind: "ServiceAccount", Plural: "serviceaccounts", Singular: "serviceaccount", ShortNames: []string{"sa"}, Namespaced: true,
 		Versions: []Version{typed[corev1.ServiceAccount, corev1.ServiceAccountList]("", "v1")},
 		Prefix:   "/registry/serviceaccounts",
-		Strategy: Strategy{AllowUnconditionalUpdate: true},
+		Strategy: Strategy{
+			Warnings: pair(serviceAccountWarnings), AllowUnconditionalUpdate: true},
 		Subresources: []Subresource{{
 			Name: "token", Verbs: []string{"create"},
 			GVK: schema.GroupVersionKind{Group: "authentication.k8s.io", Version: "v1", Kind: "TokenRequest"},

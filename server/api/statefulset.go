@@ -21,6 +21,7 @@ func statefulSet() *Kind {
 				func(s *appsv1.StatefulSet) any { return s.Spec }),
 			Validate:                 one(validateStatefulSet),
 			ValidateUpdate:           pair(validateStatefulSetUpdate),
+			Warnings:                 pair(statefulSetWarnings),
 			AllowUnconditionalUpdate: true,
 		},
 		Subresources: []Subresource{
