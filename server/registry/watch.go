@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -61,7 +60,15 @@ func (r *Registry) watch(ctx context.Context, req Request, opts ListOptions, sel
 	if initial || synthetic || rev == 0 {
 		from = snap.Revision()
 	}
-	w, err := r.store.Watch(ctx, watchOptions(req, opts, sel, from))
+	var first []api.Object
+	if initial || synthetic {
+		first = page(snap, req, sel, "", 0).Items
+	}
+	o := watchOptions(req, opts, sel, from)
+	if synthetic && len(first) > 0 {
+		o.First = added(sel.kind, first)
+	}
+	w, err := r.store.Watch(ctx, o)
 	if errors.Is(err, store.ErrCompacted) {
 		return nil, tooOld(from, snap)
 	}
@@ -69,18 +76,8 @@ func (r *Registry) watch(ctx context.Context, req Request, opts ListOptions, sel
 		return nil, err
 	}
 	out := &Watch{Err: watchError(w, from, r.store), Stop: w.Stop, Events: w.Events()}
-	var first []api.Object
-	if initial || synthetic {
-		first = page(snap, req, sel, "", 0).Items
-	}
 	if initial {
 		out.Initial, out.InitialRevision = first, snap.Revision()
-	}
-	if synthetic && len(first) > 0 || !sel.empty() {
-		if initial {
-			first = nil
-		}
-		out.filter(w, sel, first)
 	}
 	return out, nil
 }
@@ -100,6 +97,9 @@ func watchOptions(req Request, opts ListOptions, sel *selector, from int64) stor
 	}
 	if opts.AllowWatchBookmarks {
 		o.Bookmarks = bookmarkInterval
+	}
+	if !sel.empty() {
+		o.See = sel.filter
 	}
 	return o
 }
@@ -124,37 +124,6 @@ func tooOld(from int64, now *store.Snapshot) error {
 		" (" + strconv.FormatInt(now.Revision(), 10) + ")")
 }
 
-// filter puts a goroutine between the store's watch and the reader. It ends when the store's watch does, or at Stop.
-func (out *Watch) filter(w *store.Watch, sel *selector, first []api.Object) {
-	events := make(chan []*store.Event)
-	stopped := make(chan struct{})
-	var once sync.Once
-	stop := out.Stop
-	out.Events = events
-	out.Stop = func() { once.Do(func() { close(stopped) }); stop() }
-	go func() {
-		defer close(events)
-		send := func(batch []*store.Event) bool {
-			if len(batch) == 0 {
-				return true
-			}
-			select {
-			case events <- batch:
-				return true
-			case <-stopped:
-				return false
-			}
-		}
-		ok := send(added(sel.kind, first))
-		for batch := range w.Events() {
-			// After Stop the store's watch is drained until it closes.
-			if ok {
-				ok = send(sel.filter(batch))
-			}
-		}
-	}()
-}
-
 // added makes Added events of a state.
 func added(k *api.Kind, objects []api.Object) []*store.Event {
 	events := make([]*store.Event, len(objects))
@@ -164,11 +133,8 @@ func added(k *api.Kind, objects []api.Object) []*store.Event {
 	return events
 }
 
-// filter returns the events of a batch that the selector lets through; the batch itself when that is all of them.
+// filter returns the events of a batch that the selector lets through.
 func (s *selector) filter(batch []*store.Event) []*store.Event {
-	if s.empty() {
-		return batch
-	}
 	out := make([]*store.Event, 0, len(batch))
 	for _, e := range batch {
 		if e = s.see(e); e != nil {
@@ -198,11 +164,9 @@ func (s *selector) see(e *store.Event) *store.Event {
 	case is && was, is && e.Type == store.Added, was && e.Type == store.Deleted:
 		return e
 	case is:
-		return &store.Event{Type: store.Added, Kind: e.Kind, Object: e.Object, Revision: e.Revision}
+		return e.As(store.Added)
 	case was:
-		last := e.Old.DeepCopyObject().(api.Object)
-		last.SetResourceVersion(strconv.FormatInt(e.Revision, 10))
-		return &store.Event{Type: store.Deleted, Kind: e.Kind, Object: last, Old: e.Old, Revision: e.Revision}
+		return e.Gone()
 	}
 	return nil
 }

@@ -40,6 +40,7 @@ type memo struct {
 	mu      sync.Mutex
 	encoded []encoding
 	as      map[EventType]*Event
+	gone    *Event
 }
 
 type encoding struct {
@@ -71,6 +72,23 @@ func (e *Event) Encoded(mediaType string, encode func() ([]byte, error)) ([]byte
 	bytes, err := encode()
 	e.memo.encoded = append(e.memo.encoded, encoding{mediaType, bytes, err})
 	return bytes, err
+}
+
+// Gone returns the event as a Deleted one, with the last state and this event's revision, for watchers whose selector has
+// let go of the object. All who ask share the answer.
+func (e *Event) Gone() *Event {
+	made := func() *Event {
+		return newEvent(Deleted, e.Kind, withRevision(e.Old, revisionString(e.Revision)), e.Old, e.Revision)
+	}
+	if e.memo == nil {
+		return made()
+	}
+	e.memo.mu.Lock()
+	defer e.memo.mu.Unlock()
+	if e.memo.gone == nil {
+		e.memo.gone = made()
+	}
+	return e.memo.gone
 }
 
 // As returns the event with another type, for watchers to which a selector makes it look different. All who ask for

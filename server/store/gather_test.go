@@ -38,7 +38,7 @@ func TestGather(t *testing.T) {
 				time.Sleep(100 * time.Microsecond)
 			}
 		}()
-		if n, after := receive(); n != 10 || after != 5*time.Millisecond {
+		if n, after := receive(); n != 10 || after != gatherTime(100) {
 			t.Errorf("a burst: %d after %v", n, after)
 		}
 		for i := range 300 {

@@ -37,6 +37,11 @@ type WatchOptions struct {
 	// Bookmarks asks for a Bookmark event at about this interval when nothing else was sent and the revision has moved
 	// on. 0: none.
 	Bookmarks time.Duration
+	// First are delivered before anything else, as they are.
+	First []*Event
+	// See, when set, makes of each batch what is delivered: fewer events, or others. It runs on the watch's goroutine and
+	// must not change what it is given; what it leaves out costs the reader nothing.
+	See func(batch []*Event) []*Event
 	// Gather lets events wait a little for each other when many watch the same kind, so that a burst costs each of them a
 	// few deliveries and not one an event. The first event after a pause is delivered at once. See gatherTime.
 	Gather bool
@@ -246,6 +251,15 @@ func (w *Watch) take() []*Event {
 	return batch
 }
 
+// seen is what is pending, as the watch is to see it.
+func (w *Watch) seen() []*Event {
+	batch := w.take()
+	if w.opts.See != nil && len(batch) > 0 {
+		return w.opts.See(batch)
+	}
+	return batch
+}
+
 // pump moves what is pending to the reader. told is the revision the reader knows of.
 func (w *Watch) pump(ctx context.Context, told int64) {
 	defer close(w.out)
@@ -258,8 +272,11 @@ func (w *Watch) pump(ctx context.Context, told int64) {
 		defer idle.Stop()
 		quiet = idle.C
 	}
-	for {
-		batch := w.take()
+	batch := w.opts.First
+	if w.opts.First = nil; len(batch) == 0 {
+		batch = w.seen()
+	}
+	for ; ; batch = w.seen() {
 		if len(batch) == 0 {
 			select {
 			case <-w.wake:
@@ -272,7 +289,7 @@ func (w *Watch) pump(ctx context.Context, told int64) {
 				idle.Reset(w.opts.Bookmarks)
 				// Read before take: all events up to it are pending by then, or were.
 				reached := w.cache.dispatched.Load()
-				if batch = w.take(); len(batch) == 0 {
+				if batch = w.seen(); len(batch) == 0 {
 					if reached <= told {
 						continue
 					}
@@ -305,11 +322,11 @@ func (w *Watch) pump(ctx context.Context, told int64) {
 
 // The time between two deliveries to one of many watchers of a kind.
 const (
-	gatherEach = 50 * time.Microsecond // for each watcher: about what a delivery costs
+	gatherEach = 100 * time.Microsecond // for each watcher: some times what a delivery costs
 	gatherMost = 10 * time.Millisecond
 )
 
-// gatherTime is how long after a delivery the next one waits: n deliveries cost about as much.
+// gatherTime is how long after a delivery the next one waits.
 func gatherTime(watchers int64) time.Duration {
 	if watchers < 8 {
 		return 0
