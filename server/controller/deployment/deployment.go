@@ -22,7 +22,7 @@ import (
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/client"
 	"codeberg.org/skiff/skiff/server/controller"
-	"codeberg.org/skiff/skiff/server/controller/internal/replica"
+	"codeberg.org/skiff/skiff/server/controller/internal/claim"
 	"codeberg.org/skiff/skiff/server/store"
 )
 
@@ -115,17 +115,8 @@ func observe(s client.Snapshot, d *appsv1.Deployment) (have, error) {
 	if err != nil {
 		return h, fmt.Errorf("deployment %s/%s: %w", d.Namespace, d.Name, err)
 	}
-	for rs := range client.List[*appsv1.ReplicaSet](s, d.Namespace) {
-		ref, matches := metav1.GetControllerOf(rs), !selector.Empty() && selector.Matches(labels.Set(rs.Labels))
-		switch {
-		case ref != nil && ref.UID == d.UID && matches:
-			h.sets = append(h.sets, rs)
-		case ref != nil && ref.UID == d.UID:
-			h.release = append(h.release, rs)
-		case ref == nil && matches && rs.DeletionTimestamp == nil:
-			h.adopt = append(h.adopt, rs)
-		}
-	}
+	c := claim.Of(d, selector, client.List[*appsv1.ReplicaSet](s, d.Namespace))
+	h.sets, h.adopt, h.release = c.Own, c.Adopt, c.Release
 	for _, rs := range h.sets {
 		for pod := range client.ByIndex[*corev1.Pod](s, ownerIndex, string(rs.UID)) {
 			if pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {
@@ -137,18 +128,8 @@ func observe(s client.Snapshot, d *appsv1.Deployment) (have, error) {
 }
 
 func apply(ctx context.Context, c *client.Client, d *appsv1.Deployment, p plan, now metav1.Time) error {
-	for _, rs := range p.release {
-		if err := setOwner(ctx, c, rs, d, false); err != nil {
-			return err
-		}
-	}
-	for _, rs := range p.adopt {
-		if !replica.Adopts(c, d) {
-			break
-		}
-		if err := setOwner(ctx, c, rs, d, true); err != nil {
-			return err
-		}
+	if err := (claim.Claims[*appsv1.ReplicaSet]{Adopt: p.adopt, Release: p.release}).Apply(ctx, c, d, gvk); err != nil {
+		return err
 	}
 	if p.create != nil {
 		if err := create(ctx, c, d, p, now); err != nil {
@@ -224,22 +205,6 @@ func update(ctx context.Context, c *client.Client, d *appsv1.Deployment, u chang
 		c.Event(d, corev1.EventTypeNormal, "ScalingReplicaSet", "Scaled down replica set %s from %d to %d", u.next.Name, from, to)
 	}
 	return nil
-}
-
-func setOwner(ctx context.Context, c *client.Client, rs *appsv1.ReplicaSet, d *appsv1.Deployment, owned bool) error {
-	_, err := client.Change(ctx, c, rs, "", func(obj *appsv1.ReplicaSet) {
-		var refs []metav1.OwnerReference
-		for _, ref := range obj.GetOwnerReferences() {
-			if ref.UID != d.UID {
-				refs = append(refs, ref)
-			}
-		}
-		if owned && metav1.GetControllerOf(obj) == nil {
-			refs = append(refs, *metav1.NewControllerRef(d, gvk))
-		}
-		obj.SetOwnerReferences(refs)
-	})
-	return controller.IgnoreGone(err)
 }
 
 func writeStatus(ctx context.Context, c *client.Client, d *appsv1.Deployment, want appsv1.DeploymentStatus) error {

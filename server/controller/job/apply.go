@@ -13,12 +13,13 @@ import (
 
 	"codeberg.org/skiff/skiff/server/client"
 	"codeberg.org/skiff/skiff/server/controller"
+	"codeberg.org/skiff/skiff/server/controller/internal/claim"
 	"codeberg.org/skiff/skiff/server/controller/internal/replica"
 )
 
 // apply writes the plan; changed tells that counting goes on.
 func apply(ctx context.Context, c *client.Client, job *batchv1.Job, p plan) (changed bool, err error) {
-	if err := claim(ctx, c, job, p); err != nil {
+	if err := claimPods(ctx, c, job, p); err != nil {
 		return false, err
 	}
 	if !equality.Semantic.DeepEqual(job.Status, p.status) {
@@ -70,8 +71,8 @@ func create(ctx context.Context, c *client.Client, job *batchv1.Job, pod *corev1
 	return fmt.Errorf("create pod: %w", err)
 }
 
-func claim(ctx context.Context, c *client.Client, job *batchv1.Job, p plan) error {
-	if len(p.adopt) > 0 && !replica.Adopts(c, job) {
+func claimPods(ctx context.Context, c *client.Client, job *batchv1.Job, p plan) error {
+	if len(p.adopt) > 0 && !claim.Adopts(c, job) {
 		p.adopt = nil
 	}
 	for _, pod := range p.adopt {

@@ -57,7 +57,7 @@ func (c Claims[T]) Apply(ctx context.Context, cl *client.Client, owner api.Objec
 			return fmt.Errorf("release %s: %w", obj.GetName(), err)
 		}
 	}
-	if len(c.Adopt) > 0 && !adopts(cl, owner) {
+	if len(c.Adopt) > 0 && !Adopts(cl, owner) {
 		return nil
 	}
 	ref := metav1.NewControllerRef(owner, gvk)
@@ -80,8 +80,8 @@ func setOwner[T api.Object](ctx context.Context, c *client.Client, obj T, owner 
 	return controller.IgnoreGone(err)
 }
 
-// adopts tells whether owner, as it is in the newest snapshot, is there to stay.
-func adopts(c *client.Client, owner api.Object) bool {
+// Adopts tells whether owner, as it is in the newest snapshot, is there to stay and may take dependents.
+func Adopts(c *client.Client, owner api.Object) bool {
 	now := c.Snapshot().Snapshot.Get(c.KindOf(owner), owner.GetNamespace(), owner.GetName())
 	return now != nil && now.GetUID() == owner.GetUID() && now.GetDeletionTimestamp() == nil
 }

@@ -2,7 +2,6 @@ package replica
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -12,7 +11,7 @@ import (
 
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/client"
-	"codeberg.org/skiff/skiff/server/controller"
+	"codeberg.org/skiff/skiff/server/controller/internal/claim"
 )
 
 // burst is how many pods one reconciliation creates or deletes at most; the rest follows in the next.
@@ -20,7 +19,7 @@ const burst = 500
 
 // Apply carries a plan out. What it could not create or delete is told in reason (FailedCreate, FailedDelete) and the error.
 func Apply(ctx context.Context, c *client.Client, set Set, p Plan) (reason string, err error) {
-	if err := errors.Join(adopt(ctx, c, set, p.Adopt), release(ctx, c, set, p.Release)); err != nil {
+	if err := (claim.Claims[*corev1.Pod]{Adopt: p.Adopt, Release: p.Release}).Apply(ctx, c, set.Object, set.GVK); err != nil {
 		return "", err
 	}
 	if err := SlowStart(min(p.Create, burst), func(int) error { return create(ctx, c, set) }); err != nil {
@@ -66,55 +65,6 @@ func remove(ctx context.Context, c *client.Client, set Set, pod *corev1.Pod) err
 	}
 	c.Event(set.Object, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %s", pod.Name)
 	return nil
-}
-
-func adopt(ctx context.Context, c *client.Client, set Set, pods []*corev1.Pod) error {
-	if len(pods) > 0 && !Adopts(c, set.Object) {
-		return nil
-	}
-	ref := metav1.NewControllerRef(set.Object, set.GVK)
-	return each(pods, func(pod *corev1.Pod) error {
-		_, err := c.Mutate(ctx, pod, "", func(obj api.Object) error {
-			if obj.GetUID() == pod.UID && metav1.GetControllerOf(obj) == nil && obj.GetDeletionTimestamp() == nil {
-				obj.SetOwnerReferences(append(obj.GetOwnerReferences(), *ref))
-			}
-			return nil
-		})
-		return err
-	})
-}
-
-// Adopts tells whether owner, as it is in the newest snapshot, may still take dependents: adopted by one that is on its way out they
-// would be deleted with it.
-func Adopts(c *client.Client, owner api.Object) bool {
-	now := c.Snapshot().Snapshot.Get(c.KindOf(owner), owner.GetNamespace(), owner.GetName())
-	return now != nil && now.GetUID() == owner.GetUID() && now.GetDeletionTimestamp() == nil
-}
-
-func release(ctx context.Context, c *client.Client, set Set, pods []*corev1.Pod) error {
-	return each(pods, func(pod *corev1.Pod) error {
-		_, err := c.Mutate(ctx, pod, "", func(obj api.Object) error {
-			var kept []metav1.OwnerReference
-			for _, ref := range obj.GetOwnerReferences() {
-				if ref.UID != set.Object.GetUID() {
-					kept = append(kept, ref)
-				}
-			}
-			obj.SetOwnerReferences(kept)
-			return nil
-		})
-		return err
-	})
-}
-
-func each(pods []*corev1.Pod, do func(*corev1.Pod) error) error {
-	var errs []error
-	for _, pod := range pods {
-		if err := do(pod); controller.IgnoreGone(err) != nil {
-			errs = append(errs, fmt.Errorf("pod %s: %w", pod.Name, err))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // SlowStart runs do(0) … do(n-1), in batches of 1, 2, 4 …, and stops after the batch in which one fails: a quota that is used
