@@ -12,18 +12,9 @@ import (
 
 // podSpec checks the spec of a pod (isPod), or of a template.
 func (c *check) podSpec(at *field.Path, s *corev1.PodSpec, isPod bool) {
-	p := &podContext{spec: s, isPod: isPod, names: once{}, claims: map[string]bool{}}
+	p := &podContext{spec: s, isPod: isPod, names: once{}}
 	p.volumes = c.volumes(at.Child("volumes"), s.Volumes)
-	claims := once{}
-	for i, r := range s.ResourceClaims {
-		path := at.Child("resourceClaims").Index(i)
-		c.name(path.Child("name"), r.Name, validation.IsDNS1123Label)
-		claims.add(c, path.Child("name"), r.Name)
-		p.claims[r.Name] = true
-		if (r.ResourceClaimName == nil) == (r.ResourceClaimTemplateName == nil) {
-			c.invalid(path, r.Name, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`")
-		}
-	}
+	p.claims = c.podClaims(at.Child("resourceClaims"), s.ResourceClaims)
 	c.containers(at, p)
 	c.podLevelResources(at.Child("resources"), s)
 	oneOf(c, at.Child("restartPolicy"), s.RestartPolicy, corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)

@@ -72,9 +72,7 @@ func (c *check) volumeSource(at *field.Path, v *corev1.Volume) {
 	}
 	if s := v.Projected; s != nil {
 		mode(at.Child("projected", "defaultMode"), s.DefaultMode)
-		for i := range s.Sources {
-			c.projection(at.Child("projected", "sources").Index(i), &s.Sources[i], items, downward)
-		}
+		c.projections(at.Child("projected"), s.Sources, items, downward)
 	}
 	c.remoteVolume(at, &v.VolumeSource)
 	if s := v.Ephemeral; s != nil {
@@ -131,33 +129,6 @@ func (c *check) hostPath(at *field.Path, s *corev1.HostPathVolumeSource) {
 	if s.Type != nil && *s.Type != corev1.HostPathUnset {
 		oneOfIfSet(c, at.Child("type"), *s.Type, corev1.HostPathUnset, corev1.HostPathDirectoryOrCreate, corev1.HostPathDirectory,
 			corev1.HostPathFileOrCreate, corev1.HostPathFile, corev1.HostPathSocket, corev1.HostPathCharDev, corev1.HostPathBlockDev)
-	}
-}
-
-func (c *check) projection(at *field.Path, s *corev1.VolumeProjection,
-	items func(*field.Path, []corev1.KeyToPath), downward func(*field.Path, []corev1.DownwardAPIVolumeFile)) {
-	c.onlyOne(at, *s, "volume type")
-	if s.Secret != nil {
-		c.needs(at.Child("secret", "name"), s.Secret.Name)
-		items(at.Child("secret", "items"), s.Secret.Items)
-	}
-	if s.ConfigMap != nil {
-		c.needs(at.Child("configMap", "name"), s.ConfigMap.Name)
-		items(at.Child("configMap", "items"), s.ConfigMap.Items)
-	}
-	if s.DownwardAPI != nil {
-		downward(at.Child("downwardAPI", "items"), s.DownwardAPI.Items)
-	}
-	if t := s.ServiceAccountToken; t != nil {
-		path := at.Child("serviceAccountToken")
-		if seconds := deref(t.ExpirationSeconds); seconds < 600 {
-			c.invalid(path.Child("expirationSeconds"), seconds, "may not specify a duration less than 10 minutes")
-		} else if seconds > 1<<32 {
-			c.invalid(path.Child("expirationSeconds"), seconds, "may not specify a duration larger than 2^32 seconds")
-		}
-		if c.needs(path.Child("path"), t.Path) {
-			c.insidePath(path.Child("path"), t.Path)
-		}
 	}
 }
 
