@@ -14,6 +14,7 @@ import (
 	"unsafe"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
@@ -28,6 +29,9 @@ var encoders sync.Map // reflect.Type → encoder
 
 // appendValue appends v, a pointer to a struct or anything else, as JSON.
 func appendValue(buf []byte, v any) ([]byte, error) {
+	if u, ok := v.(*unstructured.Unstructured); ok {
+		return appendTree(buf, u.Object)
+	}
 	rv := reflect.ValueOf(v)
 	if rv.Kind() != reflect.Pointer || rv.IsNil() || rv.Elem().Kind() != reflect.Struct {
 		return appendStandard(buf, v)
