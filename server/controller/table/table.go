@@ -30,6 +30,7 @@ import (
 	"codeberg.org/skiff/skiff/server/controller/podgc"
 	"codeberg.org/skiff/skiff/server/controller/replicaset"
 	"codeberg.org/skiff/skiff/server/controller/replication"
+	"codeberg.org/skiff/skiff/server/controller/resourceclaim"
 	"codeberg.org/skiff/skiff/server/controller/resourcequota"
 	"codeberg.org/skiff/skiff/server/controller/rootca"
 	"codeberg.org/skiff/skiff/server/controller/serviceaccount"
@@ -68,6 +69,7 @@ func OfAPIServer(c Config) []controller.Controller {
 		trustbundle.New(c.CABundle),
 		storageversionmigrator.New(c.Now),
 	}
+		resourceclaim.New(),
 }
 
 // Controllers returns all of them.
