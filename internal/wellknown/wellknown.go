@@ -121,3 +121,10 @@ func (p Paths) PodLogs() string { return filepath.Join(p.Log, "pods") }
 
 // ContainerLogs are symlinks to PodLogs.
 func (p Paths) ContainerLogs() string { return filepath.Join(p.Log, "containers") }
+
+// Finalizers that hold storage objects which are in use.
+const (
+	FinalizerVolumeProtection          = "kubernetes.io/pv-protection"
+	FinalizerClaimProtection           = "kubernetes.io/pvc-protection"
+	FinalizerAttributesClassProtection = "kubernetes.io/vac-protection"
+)

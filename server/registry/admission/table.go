@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -45,6 +46,8 @@ type Config struct {
 	Authorizer authorizer.UnconditionalAuthorizer
 	// Post sends to webhooks; nil means that none is asked.
 	Post webhook.Post
+	// Enabled names plugins that run only if asked for: OwnerReferences.
+	Enabled []string
 	// Extra plugins run after those of this package that look at one kind, and before webhooks, policies and quotas.
 	Extra []registry.Plugin
 	// Now is the clock; default time.Now.
@@ -80,13 +83,21 @@ func Table(c Config) ([]registry.Plugin, error) {
 		priority(&c),
 		defaultTolerationSeconds(),
 		defaultStorageClass(&c),
-		defaultIngressClass(&c),
+		storageProtection(),
+		ownerReferences(&c),
+		claimResize(&c),
 		runtimeClass(&c),
 		certificateRequester(&c),
 		certificateApproval(&c),
 		certificateSigning(&c),
+		trustBundleAttest(&c),
 		certificateSubjectRestriction(),
+		defaultIngressClass(&c),
+		paramKinds(&c),
 		services,
+	}
+	if !slices.Contains(c.Enabled, OwnerReferences) {
+		plugins = slices.DeleteFunc(plugins, func(p registry.Plugin) bool { return p.Name == OwnerReferences })
 	}
 	plugins = append(plugins, c.Extra...)
 	plugins = append(plugins, dynamic(&c)...)
