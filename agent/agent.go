@@ -130,6 +130,10 @@ func (a *Agent) wireKubelet() (err error) {
 		Version: version.Version, NetworkReady: a.network.Ready, ReadLogs: readLogs,
 		Log: a.cfg.Log.With("component", "kubelet"), Now: a.cfg.Now,
 	}
+	cfg.LayerUsage = func(id string) (int64, error) {
+		n, _, err := a.snapshots.Usage(id)
+		return n, err
+	}
 	cfg.HostPorts = hostPorts{a.proxy}
 	if m := a.member; m != nil {
 		for _, addr := range m.ClusterDNS {

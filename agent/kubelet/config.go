@@ -115,6 +115,8 @@ type Config struct {
 	// EvictMemory and EvictDisk are the free bytes and the free share of the disk below which pods are evicted.
 	EvictMemory int64
 	EvictDisk   float64
+	// LayerUsage is how many bytes the writable layer of a container takes on disk; nil: not counted.
+	LayerUsage func(containerID string) (int64, error)
 	// ImageGCHigh is the used share of the disk above which unused images are removed.
 	ImageGCHigh float64
 
