@@ -37,6 +37,7 @@ import (
 	"codeberg.org/skiff/skiff/server/controller/serviceaccounttoken"
 	"codeberg.org/skiff/skiff/server/controller/servicecidr"
 	"codeberg.org/skiff/skiff/server/controller/statefulset"
+	"codeberg.org/skiff/skiff/server/controller/storageprotection"
 	"codeberg.org/skiff/skiff/server/controller/storageversionmigrator"
 	"codeberg.org/skiff/skiff/server/controller/tainteviction"
 	"codeberg.org/skiff/skiff/server/controller/tokencleaner"
@@ -68,8 +69,8 @@ func OfAPIServer(c Config) []controller.Controller {
 		ipaddress.New(),
 		trustbundle.New(c.CABundle),
 		storageversionmigrator.New(c.Now),
-	}
 		resourceclaim.New(),
+	}
 }
 
 // Controllers returns all of them.
@@ -104,5 +105,8 @@ func Controllers(c Config) []controller.Controller {
 		endpointslicemirroring.New(),
 		ttlafterfinished.New(c.Now),
 		resourcequota.New(),
+		storageprotection.NewClaims(),
+		storageprotection.NewVolumes(),
+		storageprotection.NewAttributesClasses(),
 	}...)
 }
