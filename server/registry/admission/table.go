@@ -91,6 +91,8 @@ func Table(c Config) ([]registry.Plugin, error) {
 		certificateApproval(&c),
 		certificateSigning(&c),
 		trustBundleAttest(&c),
+		podCertificateSigning(&c),
+		resourceClaims(&c),
 		certificateSubjectRestriction(),
 		defaultIngressClass(&c),
 		paramKinds(&c),
