@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -56,6 +57,7 @@ type Server struct {
 	registry       *registry.Registry
 	apiserver      *apiserver.Server
 	audit          *audit.Log
+	metrics        *prometheus.Registry
 	fairness       *fairness.Fairness
 	// definitions serves the kinds of stored CustomResourceDefinitions.
 	definitions *customresource.Definitions

@@ -70,11 +70,15 @@ func (s *Server) wireAPI() error {
 		return err
 	}
 	metrics := prometheus.NewRegistry()
+	s.metrics = metrics
+	if err := metrics.Register(s.store); err != nil {
+		return err
+	}
 	if s.fairness, err = s.newFairness(metrics); err != nil {
 		return err
 	}
 	s.joining.handlers[fairness.DebugPath] = s.fairness
-	if s.aggregator, err = s.newAggregator(chain); err != nil {
+	if s.aggregator, err = s.newAggregator(chain, metrics); err != nil {
 		return err
 	}
 	log := s.cfg.Audit
@@ -128,6 +132,9 @@ func (s *Server) wireLoops() (err error) {
 	controllers := list(table.Config{Now: s.cfg.Now, CABundle: s.ca.PEM(), NodeRanges: ranges, ServiceRanges: s.network.service, NodeGrace: s.cfg.NodeGrace,
 		SignCertificate: s.ca.SignTemplate, IssueToken: s.tokens.IssueLegacy})
 	if s.engine, err = controller.New(controller.Config{Client: s.client, Controllers: controllers, Now: s.cfg.Now, Log: s.cfg.Log}); err != nil {
+		return err
+	}
+	if err := s.metrics.Register(s.engine); err != nil {
 		return err
 	}
 	s.scheduler, err = scheduler.New(scheduler.Config{Client: s.client.As(&user.DefaultInfo{Name: wellknown.UserScheduler, Groups: []string{wellknown.GroupAuthenticated}}), Now: s.cfg.Now, Log: s.cfg.Log})

@@ -49,7 +49,11 @@ func newMetrics(r *prometheus.Registry, s *Server) (*metrics, error) {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "apiserver_current_inflight_requests",
 			Help: "Requests being served that are not streams.", ConstLabels: prometheus.Labels{"request_kind": kind}}, f)
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.durations, m.watches, m.events,
+	build := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "kubernetes_build_info", Help: "1, with what this server was built from.",
+		ConstLabels: prometheus.Labels{"major": s.cfg.Version.Major, "minor": s.cfg.Version.Minor, "git_version": s.cfg.Version.GitVersion,
+			"git_commit": s.cfg.Version.GitCommit, "build_date": s.cfg.Version.BuildDate, "go_version": s.cfg.Version.GoVersion, "platform": s.cfg.Version.Platform}},
+		func() float64 { return 1 })
+	for _, c := range []prometheus.Collector{m.requests, m.durations, m.watches, m.events, build,
 		inflight("readOnly", func() float64 { return float64(s.inflight.reads.Load()) }),
 		inflight("mutating", func() float64 { return float64(s.inflight.writes.Load()) }),
 	} {

@@ -45,7 +45,7 @@ func (s *Server) serveRoot(w *response, r *http.Request, u user.Info, query url.
 	case trimmed == "/openapi/v2" || trimmed == "/openapi/v3" || strings.HasPrefix(path, "/openapi/v3/"):
 		return s.serveOpenAPI(w, r, trimmed, query)
 	case trimmed == "/metrics":
-		promhttp.HandlerFor(s.cfg.Metrics, promhttp.HandlerOpts{}).ServeHTTP(w, r)
+		promhttp.HandlerFor(s.gatherers, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 4}).ServeHTTP(w, r)
 		return nil
 	case path == "/cacerts" && s.cfg.CABundle != nil:
 		return w.send(r, http.StatusOK, "application/x-pem-file", s.cfg.CABundle())

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/net/http2"
 
 	"codeberg.org/skiff/skiff/server/apiserver/discovery"
@@ -22,6 +23,7 @@ import (
 type Server struct {
 	cfg       Config
 	metrics   *metrics
+	gatherers prometheus.Gatherers
 	discovery *discovery.Documents
 	openapi   *openapi.Documents
 	proxy     *proxy.Proxy
@@ -53,6 +55,8 @@ func New(cfg Config) (*Server, error) {
 		s.public[p] = true
 	}
 	var err error
+	// The default registry has what etcd and the Go runtime tell of themselves.
+	s.gatherers = prometheus.Gatherers{cfg.Metrics, prometheus.DefaultGatherer}
 	if s.metrics, err = newMetrics(cfg.Metrics, s); err != nil {
 		return nil, fmt.Errorf("apiserver: register metrics: %w", err)
 	}

@@ -20,6 +20,8 @@ type queue struct {
 	failed  map[string]int         // how often in a row, for back-off
 	active  int                    // workers
 	closed  bool
+	// adds and retries are counted for the metrics.
+	adds, retries int64
 }
 
 // Back-off of a key that failed: doubled from the first to the last.
@@ -46,6 +48,7 @@ func (q *queue) addLocked(key string) {
 		return
 	}
 	q.dirty[key] = true
+	q.adds++
 	if q.running[key] {
 		return
 	}
@@ -82,6 +85,7 @@ func (q *queue) done(key string, after time.Duration, failed bool) (attempt int,
 	}
 	if failed {
 		attempt = q.failed[key] + 1
+		q.retries++
 		q.failed[key] = attempt
 		after = min(firstBackoff<<min(attempt-1, 20), lastBackoff)
 	} else {
