@@ -28,10 +28,10 @@ func (s *Server) newFairness(metrics *prometheus.Registry) (*fairness.Fairness, 
 }
 
 // newAggregator makes the way to other API servers.
-func (s *Server) newAggregator(authorizer client.Authorizer) (*aggregation.Aggregator, error) {
+func (s *Server) newAggregator(authorizer client.Authorizer, metrics *prometheus.Registry) (*aggregation.Aggregator, error) {
 	return aggregation.New(aggregation.Config{
 		Client: client.New(s.registry, s.store, s.catalogue, authorizer, system), Outbound: s.outbound,
-		ClientCA: s.ca.PEM, FrontProxyCA: s.frontCA.PEM, Now: s.cfg.Now, Log: s.cfg.Log.With("component", "aggregation"),
+		ClientCA: s.ca.PEM, FrontProxyCA: s.frontCA.PEM, Now: s.cfg.Now, Metrics: metrics, Log: s.cfg.Log.With("component", "aggregation"),
 	})
 }
 

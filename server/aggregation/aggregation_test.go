@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -51,12 +52,13 @@ type cluster struct {
 	discovery *discovery.Documents
 	openapi   *openapi.Documents
 	handler   atomic.Pointer[http.HandlerFunc]
+	metrics   *prometheus.Registry
 }
 
 var admin = &user.DefaultInfo{Name: "admin", Groups: []string{"system:masters"}}
 
 func newCluster(t *testing.T) *cluster {
-	c := &cluster{Env: Start(t, Options{Kinds: api.BuiltIn()}), t: t}
+	c := &cluster{Env: Start(t, Options{Kinds: api.BuiltIn()}), t: t, metrics: prometheus.NewRegistry()}
 	var err error
 	for name, ca := range map[string]**pki.CA{"ca": &c.ca, "front": &c.front} {
 		if *ca, err = pki.LoadCA(t.TempDir(), name, "test-"+name, time.Now()); err != nil {
@@ -78,7 +80,7 @@ func newCluster(t *testing.T) *cluster {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", c.far.Listener.Addr().String())
 		}})
 	c.client = client.New(c.Registry, c.Store, c.Catalogue, nil, admin)
-	if c.Aggregator, err = New(Config{Client: c.client, Outbound: out, ClientCA: c.ca.PEM, FrontProxyCA: c.front.PEM}); err != nil {
+	if c.Aggregator, err = New(Config{Client: c.client, Outbound: out, ClientCA: c.ca.PEM, FrontProxyCA: c.front.PEM, Metrics: c.metrics}); err != nil {
 		t.Fatal(err)
 	}
 	c.discovery, c.openapi = discovery.New(c.Catalogue), openapi.New(c.Catalogue, "v1")
@@ -181,6 +183,24 @@ func (c *cluster) do(path string, headers ...string) *httptest.ResponseRecorder 
 	return w
 }
 
+// sum of a metric's samples that have a label value.
+func (c *cluster) sum(name, value string) (sum float64) {
+	families, err := c.metrics.Gather()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			for _, label := range m.Label {
+				if f.GetName() == name && label.GetValue() == value {
+					sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	return sum
+}
+
 func TestAvailability(t *testing.T) {
 	c := newCluster(t)
 	if w := c.do(metricsPath + "/pods"); w.Code != 404 {
@@ -207,6 +227,12 @@ func TestAvailability(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.becomes("FailedDiscoveryCheck")
+	if n := c.sum("aggregator_unavailable_apiservice", "v1beta1.metrics.k8s.io"); n != 1 {
+		t.Errorf("the gauge is %v", n)
+	}
+	if n := c.sum("aggregator_unavailable_apiservice_total", "FailedDiscoveryCheck"); n != 1 {
+		t.Errorf("the counter is %v", n)
+	}
 	c.answer(serveMetrics)
 	c.becomes("Passed")
 	if err := c.client.Delete(t.Context(), svc, metav1.DeleteOptions{}); err != nil {

@@ -3,11 +3,13 @@ package aggregation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -31,14 +33,17 @@ type Config struct {
 	Outbound *outbound.Client
 	// ClientCA and FrontProxyCA are told to other servers, in PEM.
 	ClientCA, FrontProxyCA func() []byte
-	Now                    func() time.Time
-	Log                    *slog.Logger
+	// Metrics registers what is counted; nil registers nothing.
+	Metrics *prometheus.Registry
+	Now     func() time.Time
+	Log     *slog.Logger
 }
 
 // Aggregator is safe for concurrent use.
 type Aggregator struct {
-	cfg   Config
-	table atomic.Pointer[table]
+	cfg     Config
+	metrics *metrics
+	table   atomic.Pointer[table]
 
 	// Set by PublishTo, before Run.
 	discovery *discovery.Documents
@@ -56,7 +61,11 @@ func New(cfg Config) (*Aggregator, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Aggregator{cfg: cfg}, nil
+	m, err := newMetrics(cfg.Metrics, cfg.Client)
+	if err != nil {
+		return nil, fmt.Errorf("aggregation: register metrics: %w", err)
+	}
+	return &Aggregator{cfg: cfg, metrics: m}, nil
 }
 
 // PublishTo says where to show what other servers serve. Call it before Run; nil shows nothing.
@@ -244,6 +253,7 @@ func (l *loop) forgetGone(t table) {
 	for name := range l.states {
 		if !names[name] {
 			delete(l.states, name)
+			l.metrics.forget(name)
 			if l.openapi != nil {
 				l.openapi.SetForeign(name, openapi.Foreign{})
 			}
@@ -327,6 +337,9 @@ func (l *loop) conclude(ctx context.Context, svc *apiregistrationv1.APIService, 
 	now := metav1.NewTime(l.cfg.Now())
 	if withCondition(svc, v, now) == nil {
 		return
+	}
+	if v.status != apiregistrationv1.ConditionTrue {
+		l.metrics.turned.WithLabelValues(svc.Name, v.reason).Inc()
 	}
 	_, err := l.cfg.Client.Mutate(ctx, svc, "status", func(obj api.Object) error {
 		current := obj.(*apiregistrationv1.APIService)
