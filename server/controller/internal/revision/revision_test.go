@@ -82,3 +82,21 @@ func TestTruncate(t *testing.T) {
 		t.Errorf("dropped %v", drop)
 	}
 }
+
+// Whatever somebody has written into a revision, it is read or refused, and compared, without harm.
+func FuzzTemplate(f *testing.F) {
+	data, _ := Data(parent("image:1").Template)
+	f.Add(data)
+	f.Add([]byte(`{"spec":null}`))
+	f.Add([]byte(`[1e999]`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		r := &appsv1.ControllerRevision{}
+		r.Data.Raw = raw
+		if template, err := Template(r); err == nil && template == nil {
+			t.Error("neither a template nor an error")
+		}
+		if _, err := Decide(parent("image:1"), []*appsv1.ControllerRevision{r}); err != nil {
+			t.Error(err)
+		}
+	})
+}
