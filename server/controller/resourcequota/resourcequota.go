@@ -1,5 +1,5 @@
 // Package resourcequota tells in each ResourceQuota's status how much of it is used. It stops nobody: admission does, and adds up
-// for itself. Both must agree on what an object uses (usage.go here, quotausage.go there).
+// for itself. What an object uses, both have from server/registry/quota.
 package resourcequota
 
 import (
@@ -14,6 +14,7 @@ import (
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/client"
 	"codeberg.org/skiff/skiff/server/controller"
+	rules "codeberg.org/skiff/skiff/server/registry/quota"
 	"codeberg.org/skiff/skiff/server/store"
 )
 
@@ -37,7 +38,7 @@ func keys(s client.Snapshot, e *store.Event) (out []string) {
 		return out
 	}
 	for quota := range client.List[*corev1.ResourceQuota](s, namespace) {
-		if usesAny(e.Kind, quota.Spec.Hard) {
+		if rules.UsesAny(e.Kind, quota.Spec.Hard) {
 			out = append(out, quota.Namespace+"/"+quota.Name)
 		}
 	}
@@ -48,7 +49,7 @@ func matters(e *store.Event) bool {
 	if e.Type != store.Modified || e.Old == nil {
 		return true
 	}
-	return !equality.Semantic.DeepEqual(usageOf(e.Kind, e.Old), usageOf(e.Kind, e.Object)) || !sameScopes(e.Old, e.Object)
+	return !equality.Semantic.DeepEqual(rules.UsageOf(e.Kind, e.Old), rules.UsageOf(e.Kind, e.Object)) || !sameScopes(e.Old, e.Object)
 }
 
 // sameScopes: what a scope looks at does not change in a pod, except its deadline.
@@ -83,14 +84,14 @@ func used(s client.Snapshot, quota *corev1.ResourceQuota) corev1.ResourceList {
 		sum[name] = resource.Quantity{Format: resource.DecimalSI}
 	}
 	for _, kind := range s.Catalogue().Kinds() {
-		if !kind.Namespaced || kind.Virtual || !usesAny(kind, quota.Spec.Hard) {
+		if !rules.UsesAny(kind, quota.Spec.Hard) {
 			continue
 		}
 		for obj := range s.Snapshot.List(kind, quota.Namespace, "") {
-			if !inScope(quota, obj) {
+			if !rules.InScope(quota, obj) {
 				continue
 			}
-			for name, amount := range usageOf(kind, obj) {
+			for name, amount := range rules.UsageOf(kind, obj) {
 				if total, limited := sum[name]; limited {
 					if total.IsZero() {
 						total.Format = amount.Format

@@ -9,8 +9,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"codeberg.org/skiff/skiff/server/registry"
+	rules "codeberg.org/skiff/skiff/server/registry/quota"
 	"codeberg.org/skiff/skiff/server/store"
 )
 
@@ -36,9 +38,10 @@ type quotas struct {
 	held map[string]map[string]charge
 }
 
-// charge is what one object uses, and the pod it is for (scopes look at it); pod is nil for other kinds.
+// charge is what one object uses, and the object (scopes look at it); pod is nil if it is of another kind.
 type charge struct {
 	usage corev1.ResourceList
+	obj   runtime.Object
 	pod   *corev1.Pod
 	kind  string
 	// visible says whether the object is in a snapshot, and so counted there.
@@ -56,7 +59,7 @@ func (q *quotas) admit(a *registry.Attributes) error {
 	snap = q.Store.Snapshot()
 	mine := q.chargeOf(a)
 	for _, quota := range limits {
-		if !inScope(quota, mine.pod) {
+		if !rules.InScope(quota, mine.obj) {
 			continue
 		}
 		if err := q.check(a, snap, quota, mine); err != nil {
@@ -84,7 +87,7 @@ func (q *quotas) release(namespace, key string) {
 func (q *quotas) chargeOf(a *registry.Attributes) charge {
 	pod, _ := a.Object.(*corev1.Pod)
 	return charge{
-		usage: usageOf(a.Kind, a.Object), pod: pod, kind: a.Kind.Plural,
+		usage: rules.UsageOf(a.Kind, a.Object), obj: a.Object, pod: pod, kind: a.Kind.Plural,
 		visible: func(s *store.Snapshot) bool { return s.Get(a.Kind, a.Namespace, a.Name) != nil },
 	}
 }
@@ -134,16 +137,18 @@ func (q *quotas) used(snap *store.Snapshot, quota *corev1.ResourceQuota, asked c
 			}
 		}
 	}
-	for _, kind := range kindsOf(q.Catalogue, asked) {
+	for _, kind := range q.Catalogue.Kinds() {
+		if !rules.UsesAny(kind, asked) {
+			continue
+		}
 		for obj := range snap.List(kind, quota.Namespace, "") {
-			pod, _ := obj.(*corev1.Pod)
-			if inScope(quota, pod) {
-				add(usageOf(kind, obj))
+			if rules.InScope(quota, obj) {
+				add(rules.UsageOf(kind, obj))
 			}
 		}
 	}
 	for _, c := range q.held[quota.Namespace] {
-		if inScope(quota, c.pod) && !c.visible(snap) {
+		if rules.InScope(quota, c.obj) && !c.visible(snap) {
 			add(c.usage)
 		}
 	}

@@ -1,4 +1,6 @@
-package resourcequota
+// Package quota says what an object takes from a ResourceQuota. Admission and the controller that writes a quota's status
+// both add up by it, each over its own snapshot. Its funcs are pure.
+package quota
 
 import (
 	"slices"
@@ -6,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/runtime"
 	resourcehelper "k8s.io/component-helpers/resource"
 
 	"codeberg.org/skiff/skiff/server/api"
@@ -21,8 +24,8 @@ func countName(k *api.Kind) corev1.ResourceName {
 	return corev1.ResourceName("count/" + k.GroupResource().String())
 }
 
-// usageOf is what one object takes from a quota.
-func usageOf(k *api.Kind, obj api.Object) corev1.ResourceList {
+// UsageOf is what one object takes from a quota.
+func UsageOf(k *api.Kind, obj runtime.Object) corev1.ResourceList {
 	usage := corev1.ResourceList{countName(k): one}
 	if k.Group == "" && slices.Contains(plainCounts, k.Plural) {
 		usage[corev1.ResourceName(k.Plural)] = one
@@ -78,8 +81,11 @@ func addService(usage corev1.ResourceList, s *corev1.Service) {
 	}
 }
 
-// usesAny tells whether objects of a kind can use any of the resources.
-func usesAny(k *api.Kind, asked corev1.ResourceList) bool {
+// UsesAny tells whether objects of a kind can use any of the resources.
+func UsesAny(k *api.Kind, asked corev1.ResourceList) bool {
+	if !k.Namespaced || k.Virtual {
+		return false
+	}
 	for name := range asked {
 		s := string(name)
 		switch {
@@ -99,8 +105,8 @@ func isCompute(s string) bool {
 		strings.HasPrefix(s, "requests.") && s != string(corev1.ResourceRequestsStorage)
 }
 
-// inScope tells whether a quota speaks of an object; one with scopes speaks of pods only.
-func inScope(quota *corev1.ResourceQuota, obj api.Object) bool {
+// InScope tells whether a quota speaks of an object; one with scopes speaks of pods only.
+func InScope(quota *corev1.ResourceQuota, obj runtime.Object) bool {
 	var wanted []corev1.ScopedResourceSelectorRequirement
 	for _, scope := range quota.Spec.Scopes {
 		wanted = append(wanted, corev1.ScopedResourceSelectorRequirement{ScopeName: scope, Operator: corev1.ScopeSelectorOpExists})
@@ -124,9 +130,9 @@ func matches(pod *corev1.Pod, req corev1.ScopedResourceSelectorRequirement) bool
 	case corev1.ResourceQuotaScopeNotTerminating:
 		return pod.Spec.ActiveDeadlineSeconds == nil
 	case corev1.ResourceQuotaScopeBestEffort:
-		return pod.Status.QOSClass == corev1.PodQOSBestEffort
+		return bestEffort(pod)
 	case corev1.ResourceQuotaScopeNotBestEffort:
-		return pod.Status.QOSClass != corev1.PodQOSBestEffort
+		return !bestEffort(pod)
 	case corev1.ResourceQuotaScopePriorityClass:
 		have := slices.Contains(req.Values, pod.Spec.PriorityClassName)
 		switch req.Operator {
@@ -161,4 +167,23 @@ func affinityTerms(pod *corev1.Pod) (terms []corev1.PodAffinityTerm) {
 		weighted(a.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
 	}
 	return terms
+}
+
+// bestEffort: a pod that asks for nothing. Its class of service is in the status once it is stored.
+func bestEffort(pod *corev1.Pod) bool {
+	if pod.Status.QOSClass != "" {
+		return pod.Status.QOSClass == corev1.PodQOSBestEffort
+	}
+	asks := func(r *corev1.ResourceRequirements) bool { return len(r.Requests)+len(r.Limits) > 0 }
+	if pod.Spec.Resources != nil && asks(pod.Spec.Resources) {
+		return false
+	}
+	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range containers {
+			if asks(&containers[i].Resources) {
+				return false
+			}
+		}
+	}
+	return true
 }
