@@ -164,7 +164,7 @@ func (d *Definitions) serve(ctx context.Context, def *Definition) error {
 		apiequality.Semantic.DeepEqual(have.definition.Status.AcceptedNames, def.Status.AcceptedNames) {
 		return nil
 	}
-	k, err := New(def, d.cfg.Hooks)
+	k, err := safely(def, d.cfg.Hooks)
 	if err != nil {
 		return err
 	}
@@ -183,6 +183,17 @@ func (d *Definitions) serve(ctx context.Context, def *Definition) error {
 	}
 	d.served[def.Name] = servedKind{def, k}
 	return nil
+}
+
+// safely is New, for which a definition that makes it panic is one that cannot be served: it must not keep the server,
+// which reads it at every start, from starting.
+func safely(def *Definition, hooks Poster) (k *api.Kind, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("customresourcedefinition %s: panic: %v", def.Name, p)
+		}
+	}()
+	return New(def, hooks)
 }
 
 // replace swaps the kinds first in the store, so that whoever finds the new one in the catalogue finds its objects. Those
@@ -218,7 +229,7 @@ func accepted(def *Definition) bool {
 
 // Check says why a definition whose names are accepted cannot be served; nil if it can.
 func Check(def *Definition, c *api.Catalogue) error {
-	k, err := New(def, nil)
+	k, err := safely(def, nil)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,9 @@ type version struct {
 	spec *apiextensionsv1.CustomResourceDefinitionVersion
 	// structural is nil for a version without a schema.
 	structural *structuralschema.Structural
-	scaleSpec  *apiextensionsv1.CustomResourceSubresourceScale
+	// embeds says that there may be objects within objects.
+	embeds    bool
+	scaleSpec *apiextensionsv1.CustomResourceSubresourceScale
 	// validators are made at the first write.
 	validators func() (*validators, error)
 }
@@ -51,8 +53,45 @@ func newVersion(k *kind, d *Definition, spec *apiextensionsv1.CustomResourceDefi
 			return nil, fmt.Errorf("prune the defaults of its schema: %w", err)
 		}
 	}
-	v.structural = s
+	v.structural, v.embeds = s, embedsObjects(s)
 	return v, nil
+}
+
+// embedsObjects says whether a schema has x-kubernetes-embedded-resource anywhere.
+func embedsObjects(s *structuralschema.Structural) bool {
+	if s == nil {
+		return false
+	}
+	if s.XEmbeddedResource || embedsObjects(s.Items) || s.AdditionalProperties != nil && embedsObjects(s.AdditionalProperties.Structural) {
+		return true
+	}
+	for name := range s.Properties {
+		if property := s.Properties[name]; embedsObjects(&property) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasNull says whether there is a null anywhere, which hardly any object has.
+func hasNull(value any) bool {
+	switch value := value.(type) {
+	case nil:
+		return true
+	case map[string]any:
+		for _, member := range value {
+			if hasNull(member) {
+				return true
+			}
+		}
+	case []any:
+		for _, item := range value {
+			if hasNull(item) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // internalSchema is the form of a schema that the libraries take; nil if the version has none.
@@ -125,9 +164,11 @@ func (v *version) coerce(u *unstructured.Unstructured, c coercion) (unknown []st
 	}
 	if v.structural != nil && !v.kind.preserve {
 		unknown = append(unknown, pruning.PruneWithOptions(u.Object, v.structural, true, structuralschema.UnknownFieldPathOptions{TrackUnknownFieldPaths: c.track})...)
-		defaulting.PruneNonNullableNullsWithoutDefaults(u.Object, v.structural)
+		if hasNull(u.Object) {
+			defaulting.PruneNonNullableNullsWithoutDefaults(u.Object, v.structural)
+		}
 	}
-	if v.structural != nil {
+	if v.embeds {
 		bad, paths := objectmeta.CoerceWithOptions(nil, u.Object, v.structural, false, objectmeta.CoerceOptions{DropInvalidFields: c.drop, ReturnUnknownFieldPaths: c.track})
 		if bad != nil {
 			return nil, bad

@@ -53,10 +53,9 @@ func (v *version) validateNew(obj *unstructured.Unstructured) field.ErrorList {
 	if err != nil {
 		return broken(err)
 	}
-	ctx := context.Background()
 	errs := schemavalidation.ValidateCustomResource(nil, obj.Object, by.schema)
 	errs = append(errs, v.validateScale(obj, true)...)
-	errs = append(errs, objectmeta.Validate(ctx, nil, obj.Object, v.structural, false)...)
+	errs = append(errs, v.validateEmbedded(obj)...)
 	errs = append(errs, listtype.ValidateListSetsAndMaps(nil, v.structural, obj.Object)...)
 	return append(errs, v.obey(by, errs, obj, nil)...)
 }
@@ -70,7 +69,7 @@ func (v *version) validateUpdate(obj, old *unstructured.Unstructured) field.Erro
 	pair := v.correlate(obj, old)
 	errs := schemavalidation.ValidateCustomResourceUpdate(nil, obj.Object, old.Object, by.schema, schemavalidation.WithRatcheting(pair))
 	errs = append(errs, v.validateScale(obj, true)...)
-	errs = append(errs, objectmeta.Validate(context.Background(), nil, obj.Object, v.structural, false)...)
+	errs = append(errs, v.validateEmbedded(obj)...)
 	errs = append(errs, v.validateLists(obj, old)...)
 	return append(errs, v.obey(by, errs, obj, old, cel.WithRatcheting(pair))...)
 }
@@ -97,6 +96,13 @@ func (v *version) validateStatus(obj, old *unstructured.Unstructured) field.Erro
 
 func (v *version) correlate(obj, old *unstructured.Unstructured) *common.CorrelatedObject {
 	return common.NewCorrelatedObject(obj.Object, old.Object, &model.Structural{Structural: v.structural})
+}
+
+func (v *version) validateEmbedded(obj *unstructured.Unstructured) field.ErrorList {
+	if !v.embeds {
+		return nil
+	}
+	return objectmeta.Validate(context.Background(), nil, obj.Object, v.structural, false)
 }
 
 // validateLists checks that sets and maps are such, unless they have not been before.

@@ -62,7 +62,9 @@ func (r *Registry) watch(ctx context.Context, req Request, opts ListOptions, sel
 	}
 	var first []api.Object
 	if initial || synthetic {
-		first = page(snap, req, sel, "", 0).Items
+		if first, err = req.allSpoken(page(snap, req, sel, "", 0).Items); err != nil {
+			return nil, err
+		}
 	}
 	o := watchOptions(req, opts, sel, from)
 	if synthetic && len(first) > 0 {
