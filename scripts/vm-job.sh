@@ -70,7 +70,7 @@ Wants=network.target network-online.target
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/bin/sh -c 'ip link add eth0 type veth peer name wire0; ip addr add 192.168.78.1/24 dev eth0; ip link set eth0 up; ip link set wire0 up; ip route add default via 192.168.78.254'
+ExecStart=/bin/sh -c 'ip link add eth0 address 02:00:00:00:00:01 type veth peer name wire0 address 02:00:00:00:00:02; ip addr add 192.168.78.1/24 dev eth0; ip link set eth0 up; ip link set wire0 up; ip route add default via 192.168.78.254'
 [Install]
 WantedBy=multi-user.target
 UNIT
