@@ -11,6 +11,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -126,7 +127,7 @@ func (c Config) localSubjectAccessReview(ctx context.Context, req registry.Reque
 }
 
 func (c Config) selfSubjectAccessReview(ctx context.Context, req registry.Request, r *authorizationv1.SelfSubjectAccessReview) error {
-	errs := attributeErrors(r.Spec.ResourceAttributes != nil, r.Spec.NonResourceAttributes != nil)
+	errs := attributeErrors(r.Spec.ResourceAttributes, r.Spec.NonResourceAttributes != nil)
 	if err := invalid(authorization, "SelfSubjectAccessReview", errs); err != nil {
 		return err
 	}
@@ -134,8 +135,11 @@ func (c Config) selfSubjectAccessReview(ctx context.Context, req registry.Reques
 	return nil
 }
 
-func attributeErrors(resource, path bool) field.ErrorList {
-	spec := field.NewPath("spec")
+func attributeErrors(attributes *authorizationv1.ResourceAttributes, path bool) field.ErrorList {
+	spec, resource := field.NewPath("spec"), attributes != nil
+	if resource && !path {
+		return selectorErrors(attributes, spec.Child("resourceAttributes"))
+	}
 	switch {
 	case resource && path:
 		return field.ErrorList{field.Invalid(spec.Child("nonResourceAttributes"), "", "cannot be specified in combination with resourceAttributes")}
@@ -145,8 +149,52 @@ func attributeErrors(resource, path bool) field.ErrorList {
 	return nil
 }
 
+// selectorErrors: a selector is one text or a list of requirements, each with the values its operator wants.
+func selectorErrors(a *authorizationv1.ResourceAttributes, path *field.Path) (errs field.ErrorList) {
+	check := func(path *field.Path, raw string, requirements int) {
+		switch {
+		case raw != "" && requirements > 0:
+			errs = append(errs, field.Invalid(path.Child("rawSelector"), raw, "may not specified at the same time as requirements"))
+		case raw == "" && requirements == 0:
+			errs = append(errs, field.Required(path.Child("requirements"), fmt.Sprintf("when %s is specified, requirements or rawSelector is required", path)))
+		}
+	}
+	values := func(path *field.Path, key, operator string, n int) {
+		if key == "" {
+			errs = append(errs, field.Required(path.Child("key"), "must be specified"))
+		}
+		switch operator {
+		case string(metav1.LabelSelectorOpIn), string(metav1.LabelSelectorOpNotIn):
+			if n == 0 {
+				errs = append(errs, field.Required(path.Child("values"), "must be specified when `operator` is 'In' or 'NotIn'"))
+			}
+		case string(metav1.LabelSelectorOpExists), string(metav1.LabelSelectorOpDoesNotExist):
+			if n > 0 {
+				errs = append(errs, field.Forbidden(path.Child("values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"))
+			}
+		default:
+			errs = append(errs, field.Invalid(path.Child("operator"), operator, "not a valid selector operator"))
+		}
+	}
+	if f := a.FieldSelector; f != nil {
+		path := path.Child("fieldSelector")
+		check(path, f.RawSelector, len(f.Requirements))
+		for i, r := range f.Requirements {
+			values(path.Child("requirements").Index(i), r.Key, string(r.Operator), len(r.Values))
+		}
+	}
+	if l := a.LabelSelector; l != nil {
+		path := path.Child("labelSelector")
+		check(path, l.RawSelector, len(l.Requirements))
+		for i, r := range l.Requirements {
+			values(path.Child("requirements").Index(i), r.Key, string(r.Operator), len(r.Values))
+		}
+	}
+	return errs
+}
+
 func subjectErrors(s *authorizationv1.SubjectAccessReviewSpec) field.ErrorList {
-	errs := attributeErrors(s.ResourceAttributes != nil, s.NonResourceAttributes != nil)
+	errs := attributeErrors(s.ResourceAttributes, s.NonResourceAttributes != nil)
 	if s.User == "" && len(s.Groups) == 0 {
 		errs = append(errs, field.Invalid(field.NewPath("spec", "user"), s.User, "at least one of user or group must be specified"))
 	}
