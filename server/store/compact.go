@@ -9,12 +9,18 @@ import (
 	"go.etcd.io/etcd/server/v3/storage/mvcc"
 )
 
-// compactForever throws away etcd's history older than one to two intervals, and only when there is some: an idle
-// cluster writes nothing.
+// A compaction rewrites a dozen pages of etcd's backend, so a history that is short may get older: idle clusters write a few leases only.
+const (
+	worthCompacting = 100
+	longestHistory  = time.Hour
+)
+
+// compactForever throws away etcd's history older than one to two intervals, or than an hour if there is little of it.
 func (s *Store) compactForever(ctx context.Context, m *member) {
 	tick := time.NewTicker(s.cfg.CompactionInterval)
 	defer tick.Stop()
 	var compacted, before int64
+	last := time.Now()
 	for {
 		select {
 		case <-tick.C:
@@ -22,11 +28,11 @@ func (s *Store) compactForever(ctx context.Context, m *member) {
 			return
 		}
 		s.held.purge(time.Now())
-		if before > compacted {
+		if before >= compacted+worthCompacting || before > compacted && time.Since(last) >= longestHistory {
 			if err := s.compact(ctx, m, before); err != nil {
 				s.log.Warn("etcd's history was not compacted", "revision", before, "error", err)
 			} else {
-				compacted = before
+				compacted, last = before, time.Now()
 			}
 		}
 		before = s.Snapshot().Revision()
