@@ -432,9 +432,10 @@ func TestWebSocketsTakeNoLongMessages(t *testing.T) {
 }
 
 func TestAnswersSayHowTheyWereClassified(t *testing.T) {
+	users["somebody"] = &user.DefaultInfo{Name: "somebody", Groups: []string{"system:authenticated"}}
 	l := listen(t)
 	r, _ := http.NewRequest("GET", l.url+"/api/v1/configmaps", nil)
-	r.Header.Set("Authorization", "Bearer jane")
+	r.Header.Set("Authorization", "Bearer somebody")
 	resp, err := l.client(t, true).Do(r)
 	if err != nil {
 		t.Fatal(err)
