@@ -21,11 +21,12 @@ func horizontalPodAutoscaler() *Kind {
 		Prefix:   "/registry/horizontalpodautoscalers",
 		Strategy: Strategy{
 			Default: do(defaultHPA),
-			PrepareCreate: do(func(h *autoscalingv2.HorizontalPodAutoscaler) {
+			PrepareCreate: created(func(h *autoscalingv2.HorizontalPodAutoscaler) {
 				h.Status = autoscalingv2.HorizontalPodAutoscalerStatus{}
 			}),
-			PrepareUpdate: doPair(func(h, old *autoscalingv2.HorizontalPodAutoscaler) { h.Status = old.Status }),
-			Validate:      one(validateHPA),
+			PrepareUpdate: updated(func(h, old *autoscalingv2.HorizontalPodAutoscaler) { h.Status = old.Status },
+				func(h *autoscalingv2.HorizontalPodAutoscaler) any { return h.Spec }),
+			Validate: one(validateHPA),
 			ValidateUpdate: pair(func(h, _ *autoscalingv2.HorizontalPodAutoscaler) fieldErrors {
 				return validateHPA(h)
 			}),
