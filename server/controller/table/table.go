@@ -43,6 +43,7 @@ import (
 	"codeberg.org/skiff/skiff/server/controller/tokencleaner"
 	"codeberg.org/skiff/skiff/server/controller/trustbundle"
 	"codeberg.org/skiff/skiff/server/controller/ttlafterfinished"
+	"codeberg.org/skiff/skiff/server/controller/validatingadmissionpolicy"
 )
 
 // Config is what the controllers have to know beside the objects.
@@ -105,6 +106,7 @@ func Controllers(c Config) []controller.Controller {
 		endpointslicemirroring.New(),
 		ttlafterfinished.New(c.Now),
 		resourcequota.New(),
+		validatingadmissionpolicy.New(),
 		storageprotection.NewClaims(),
 		storageprotection.NewVolumes(),
 		storageprotection.NewAttributesClasses(),
