@@ -31,7 +31,7 @@ func validatingAdmissionPolicy() *Kind {
 			Validate:       one(func(p kind) fieldErrors { return validateValidatingPolicy(p, nil) }),
 			ValidateUpdate: pair(validateValidatingPolicy),
 		},
-		Subresources: []Subresource{status(func(to, from kind) { to.Status = from.Status }, validateValidatingPolicyStatus)},
+		Subresources: []Subresource{statusAlone(func(to, from kind) { to.Status = from.Status }, validateValidatingPolicyStatus)},
 		Columns: []Column{
 			num("Validations", "how many it has", func(p kind) int { return len(p.Spec.Validations) }),
 			str("ParamKind", "the kind of its parameters", func(p kind) string { return paramKindColumn(p.Spec.ParamKind) }),
