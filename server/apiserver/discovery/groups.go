@@ -116,8 +116,8 @@ func (k servedKind) subresources() []api.Subresource {
 
 // storageHash tells clients that two resources are stored as one: it is of the group, version and kind of what is stored.
 func storageHash(k *api.Kind) string {
-	if k.Virtual {
-		return ""
+	if k.Prefix == "" {
+		return "" // not stored
 	}
 	gvk := k.GVK()
 	sum := sha256.Sum256([]byte(gvk.Group + "/" + gvk.Version + "/" + gvk.Kind))

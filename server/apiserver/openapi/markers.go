@@ -49,15 +49,6 @@ func enum(t reflect.Type) []any {
 
 func shortName(t reflect.Type) string { return strings.TrimPrefix(nameOf(t), "io.k8s.api.") }
 
-// merged is what server-side apply knows of a struct type; nil when it does not know it.
-func merged(name string) *schema.Map {
-	def, ok := managedfields.BuiltIn().FindNamedType(name)
-	if !ok {
-		return nil
-	}
-	return def.Map
-}
-
 // markType adds what is said of a type as a whole.
 func markType(def object, m *schema.Map) {
 	if m == nil {
@@ -85,12 +76,15 @@ func markType(def object, m *schema.Map) {
 }
 
 // markField adds what is said of a field: how its list or map merges, and its default.
-func (d *definitions) markField(p object, m *schema.Map, name string, f reflect.StructField, always bool) {
+func (d *definitions) markField(p object, def, name string, f reflect.StructField, always bool) {
 	var marks schema.StructField
+	known, m := managedfields.FindType(def)
 	if m != nil {
 		marks, _ = m.FindField(name)
+	} else {
+		known = managedfields.BuiltIn()
 	}
-	if atom, ok := managedfields.BuiltIn().Resolve(marks.Type); ok {
+	if atom, ok := known.Resolve(marks.Type); ok {
 		markList(p, f.Type, atom.List)
 		if atom.Map != nil {
 			markMap(p, f.Type, marks.Type.ElementRelationship, atom.Map)

@@ -38,6 +38,14 @@ var optional = map[string][]string{
 	"rbac.v1.ClusterRole":                                                                     {"rules"},
 	"rbac.v1.Role":                                                                            {"rules"},
 	"rbac.v1.RoleRef":                                                                         {"apiGroup"},
+	"resource.v1.AllocatedDeviceStatus":                                                       {"conditions"},
+	"resource.v1.CapacityRequestPolicy":                                                       {"default"},
+	"resource.v1.DeviceClaim":                                                                 {"requests"},
+	"resource.v1.DeviceClass":                                                                 {"spec"},
+	"resource.v1.ResourceClaim":                                                               {"spec"},
+	"resource.v1.ResourceClaimSpec":                                                           {"devices"},
+	"resource.v1.ResourceClaimTemplate":                                                       {"spec"},
+	"resource.v1.ResourceClaimTemplateSpec":                                                   {"spec"},
 	"scheduling.v1.PriorityClass":                                                             {"value"},
 	"storage.v1.CSINodeDriver":                                                                {"topologyKeys"},
 }
@@ -67,4 +75,8 @@ var demanded = map[string][]string{
 	"networking.v1.IPAddress":                            {"spec"},
 	"networking.v1.IPAddressSpec":                        {"parentRef"},
 	"networking.v1.ParentReference":                      {"name", "resource"},
+	"resource.v1.CapacityRequestPolicyRange":             {"min"},
+	"resource.v1.CounterSet":                             {"counters"},
+	"resource.v1.DeviceCounterConsumption":               {"counters"},
+	"resource.v1.DeviceTaintRuleSpec":                    {"taint"},
 }

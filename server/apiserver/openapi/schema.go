@@ -8,6 +8,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"codeberg.org/skiff/skiff/server/registry/managedfields"
 )
 
 // object is a piece of a document.
@@ -83,7 +85,8 @@ func (d *definitions) define(t reflect.Type) string {
 		return name
 	}
 	def["type"] = "object"
-	markType(def, merged(name))
+	_, merge := managedfields.FindType(name)
+	markType(def, merge)
 	properties := object{}
 	var required []string
 	d.fields(t, name, docs, properties, &required)
@@ -157,7 +160,6 @@ func (d *definitions) special(t reflect.Type, def object) bool {
 
 // fields adds the properties of a struct, those of embedded structs included, to the definition called name.
 func (d *definitions) fields(t reflect.Type, def string, docs map[string]string, properties object, required *[]string) {
-	merge := merged(def)
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -183,7 +185,7 @@ func (d *definitions) fields(t reflect.Type, def string, docs map[string]string,
 			p["x-kubernetes-patch-merge-key"] = key
 		}
 		written := !strings.Contains(options, "omitempty") && !strings.Contains(options, "omitzero")
-		d.markField(p, merge, name, f, written)
+		d.markField(p, def, name, f, written)
 		properties[name] = p
 		if isRequired(def, name, options) {
 			*required = append(*required, name)

@@ -56,6 +56,24 @@ func BuiltIn() *schema.Schema {
 	return tv.Schema()
 }
 
+// FindType looks for a struct by its definition name, e.g. io.k8s.api.core.v1.PodSpec, and returns the schema that it is
+// in, in which its fields resolve; nil when nobody knows it.
+func FindType(name string) (*schema.Schema, *schema.Map) {
+	if def, ok := BuiltIn().FindNamedType(name); ok {
+		return BuiltIn(), def.Map
+	}
+	empty := &apiextensionsv1.CustomResourceDefinition{}
+	empty.SetGroupVersionKind(apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"))
+	tv, err := extensions().ObjectToTyped(empty)
+	if err != nil {
+		return nil, nil
+	}
+	if def, ok := tv.Schema().FindNamedType(name); ok {
+		return tv.Schema(), def.Map
+	}
+	return nil, nil
+}
+
 // shape is where an object's type is in a schema: all that is needed to compare two of them.
 type shape struct {
 	schema *schema.Schema
