@@ -1,9 +1,6 @@
 package apiserver
 
-import (
-	"context"
-	"runtime"
-)
+import "runtime"
 
 // heavyFrom is how many objects make an answer heavy.
 const heavyFrom = 100
@@ -16,15 +13,16 @@ type heavy chan struct{}
 func newHeavy() heavy { return make(heavy, runtime.GOMAXPROCS(0)) }
 
 // enterHeavy waits for a processor for the rest of the answer; leaveHeavy gives it back. While the answer is written to
-// the client (response.Write) somebody else may have it.
-func (s *Server) enterHeavy(ctx context.Context, w *response, objects int) {
-	if objects < heavyFrom || w.heavy != nil {
+// the client (response.Write) somebody else may have it. Versions that are converted do without: a conversion may wait
+// for a webhook, and whoever holds a processor here must not wait.
+func (q *request) enterHeavy(objects int) {
+	if objects < heavyFrom || q.w.heavy != nil || q.version.FromHub != nil {
 		return
 	}
 	select {
-	case s.heavy <- struct{}{}:
-		w.heavy = s.heavy
-	case <-ctx.Done():
+	case q.heavy <- struct{}{}:
+		q.w.heavy = q.heavy
+	case <-q.r.Context().Done():
 	}
 }
 

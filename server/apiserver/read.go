@@ -38,7 +38,7 @@ func (q *request) list() error {
 	if err != nil {
 		return err
 	}
-	q.enterHeavy(q.r.Context(), q.w, len(list.Items))
+	q.enterHeavy(len(list.Items))
 	defer q.w.leaveHeavy()
 	return q.respondList(list)
 }

@@ -85,7 +85,7 @@ func (q *request) stream(w *registry.Watch, enc *eventEncoder, gone <-chan struc
 	buf := getBuffer()
 	defer func() { putBuffer(buf) }()
 	if w.Initial != nil || w.InitialRevision != 0 {
-		q.enterHeavy(q.r.Context(), q.w, len(w.Initial))
+		q.enterHeavy(len(w.Initial))
 		ok := q.sendInitial(w, enc, buf, send)
 		q.w.leaveHeavy()
 		if !ok {
