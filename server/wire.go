@@ -104,7 +104,7 @@ func (s *Server) wireAPI() error {
 	s.aggregator.PublishTo(s.apiserver.Discovery(), s.apiserver.OpenAPI())
 	unnamed := client.New(s.registry, s.store, s.catalogue, chain, system)
 	s.recorder = client.NewRecorder(unnamed, now, s.cfg.Log.With("component", "events"))
-	s.client = unnamed.WithRecorder(s.recorder)
+	s.client = unnamed.WithRecorder(s.recorder).WithAudit(s.auditInternal)
 	return nil
 }
 

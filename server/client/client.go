@@ -33,6 +33,24 @@ type Client struct {
 	authorizer Authorizer
 	user       user.Info
 	recorder   *Recorder
+	audit      Audit
+}
+
+// Audit hears of every write that came to an end, with its verb (create, update, patch, delete) and how it went. It must
+// return at once.
+type Audit func(verb string, req registry.Request, err error)
+
+// WithAudit returns the same client, of whose writes a hears.
+func (c *Client) WithAudit(a Audit) *Client {
+	other := *c
+	other.audit = a
+	return &other
+}
+
+func (c *Client) tell(verb string, req registry.Request, err error) {
+	if c.audit != nil {
+		c.audit(verb, req, err)
+	}
 }
 
 // New makes the client of a user. A nil authorizer allows everything (tests).
@@ -73,6 +91,7 @@ func (c *Client) Create(ctx context.Context, obj api.Object) (api.Object, error)
 		return nil, err
 	}
 	out, err := c.registry.Create(ctx, req, obj)
+	c.tell("create", req, err)
 	return asObject(out, err)
 }
 
@@ -105,6 +124,7 @@ func (c *Client) Mutate(ctx context.Context, obj api.Object, subresource string,
 		next := current.DeepCopyObject().(api.Object)
 		return next, change(next)
 	}, registry.UpdateOptions{Retry: true, Preconditions: sameUID(obj)})
+	c.tell("patch", req, err)
 	return asObject(out, err)
 }
 
@@ -137,6 +157,7 @@ func (c *Client) Delete(ctx context.Context, obj api.Object, opts metav1.DeleteO
 		return err
 	}
 	_, _, err = c.registry.Delete(ctx, req, &opts)
+	c.tell("delete", req, err)
 	return err
 }
 
@@ -156,7 +177,9 @@ func (c *Client) Act(ctx context.Context, obj api.Object, subresource string, bo
 	if err != nil {
 		return nil, err
 	}
-	return c.registry.Create(ctx, req, body)
+	out, err := c.registry.Create(ctx, req, body)
+	c.tell("create", req, err)
+	return out, err
 }
 
 func (c *Client) update(ctx context.Context, obj api.Object, subresource string) (api.Object, error) {
@@ -167,6 +190,7 @@ func (c *Client) update(ctx context.Context, obj api.Object, subresource string)
 	rv := obj.GetResourceVersion()
 	out, _, err := c.registry.Update(ctx, req, func(runtime.Object) (runtime.Object, error) { return obj, nil },
 		registry.UpdateOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &rv}})
+	c.tell("update", req, err)
 	return asObject(out, err)
 }
 
