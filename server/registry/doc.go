@@ -13,7 +13,7 @@
 // the caller's. Typed objects in memory carry no TypeMeta: whoever encodes them adds it. Errors are
 // *apierrors.StatusError with the reason, message, details and causes of upstream.
 //
-// It starts no goroutine of its own except the filter of a watch, which ends with the watch, and the workers of
+// It starts no goroutine of its own except the workers of
 // DeleteCollection, which end before it returns. It keeps no state: everything is in the store.
 //
 // Beside it: managedfields (who set which field), patch (bodies to Transforms), admission (the plugins and their order),
