@@ -81,7 +81,7 @@ func (c *Config) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.AgentToken, "agent-token", "", "secret that joins agents only (default: made at random)")
 	c.addAuthenticationFlags(f)
 	c.addAuditFlags(f)
-	f.StringVar(&c.EncryptionProviderConfig, "encryption-provider-config", "", "file with an EncryptionConfiguration (aesgcm, secretbox, aescbc, identity) for what etcd holds (default: Secrets, with keys that skiff makes and `skiff secrets-encrypt` rotates)")
+	f.StringVar(&c.EncryptionProviderConfig, "encryption-provider-config", "", "file with an EncryptionConfiguration (aesgcm, secretbox, aescbc, identity) for what etcd holds (default: Secrets, with keys that skiff makes, see skiff secrets-encrypt)")
 	f.StringSliceVar(&c.DisabledAdmission, "disable-admission-plugins", nil, "admission plugins that do not run, by upstream's names")
 	f.BoolVar(&c.DisableControllers, "disable-controller-manager", false, "run no controllers but those that belong to the API server (for tests of clients, and clusters that bring their own)")
 	f.BoolVar(&c.DisableScheduler, "disable-scheduler", false, "run no scheduler")
