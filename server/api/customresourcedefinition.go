@@ -49,6 +49,12 @@ func customResourceDefinition() *Kind {
 				return specErrors(validation.ValidateUpdateCustomResourceDefinitionStatus(context.Background(), internalDefinition(d), internalDefinition(old)))
 			})},
 		Columns: []Column{createdAt()},
+		// A change of the status, of which there are several at the start, leaves the schemas alone.
+		Share: doPair(func(d, old *definition) {
+			if d.UID == old.UID && d.Generation == old.Generation {
+				d.Spec = old.Spec
+			}
+		}),
 	}
 }
 

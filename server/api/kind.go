@@ -63,6 +63,10 @@ type Kind struct {
 	Fields     func(Object) fields.Set
 	FieldNames []string
 
+	// Share lets a freshly read object hold the parts that are equal in its former state, which is shared and not to be
+	// changed. It is for kinds with objects of megabytes, of which memory may hold several states for a while.
+	Share func(obj, old Object)
+
 	// Indexes are secondary indexes the store keeps over its cache.
 	Indexes []Index
 

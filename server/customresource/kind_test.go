@@ -296,6 +296,22 @@ func TestPublishedSchema(t *testing.T) {
 	}
 }
 
+func TestDefinitionIsHeldOnce(t *testing.T) {
+	w := start(t, nil)
+	first := registrytest.Create(w.Env, gateways(t))
+	second := w.Store.Snapshot().Get(w.Catalogue.ByObject(first), "", first.Name).(*definition)
+	third := registrytest.Mutate(w.Env, first, "status", func(d *definition) {
+		api.SetDefinitionCondition(d, apiextensionsv1.CustomResourceDefinitionCondition{Type: apiextensionsv1.Established, Status: apiextensionsv1.ConditionTrue}, metav1.Now())
+	})
+	if &second.Spec.Versions[0] != &third.Spec.Versions[0] {
+		t.Error("a change of the status made another copy of the schemas")
+	}
+	fourth := registrytest.Mutate(w.Env, first, "", func(d *definition) { d.Spec.Names.Categories = nil })
+	if &fourth.Spec.Versions[0] == &third.Spec.Versions[0] || fourth.Spec.Names.Categories != nil || third.Spec.Names.Categories == nil {
+		t.Error("a change of the spec was lost, or changed what others hold")
+	}
+}
+
 func TestRemoval(t *testing.T) {
 	w := started(t)
 	w.create("v1", "a", `{spec: {hostname: a}}`)

@@ -91,6 +91,11 @@ func (c *cache) applyOne(t *table, key string, ch *change) *Event {
 		}
 		return newEvent(Deleted, t.kind, withRevision(old, revisionString(ch.rev)), old, ch.rev)
 	}
+	if t.kind.Share != nil {
+		if old, ok := t.objects.Get(key); ok {
+			t.kind.Share(obj, old)
+		}
+	}
 	if old := t.set(key, obj); old != nil {
 		return newEvent(Modified, t.kind, obj, old, ch.rev)
 	}
