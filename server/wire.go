@@ -47,7 +47,7 @@ func (s *Server) wireAPI() error {
 	plugins, err := admission.Table(admission.Config{
 		Store: s.store, Catalogue: s.catalogue, ServiceCIDRs: s.network.service,
 		ReservedIPs: []netip.Addr{s.network.dns, s.network.apiService}, NodePortRange: s.cfg.NodePortRange,
-		Authorizer: authz.Standard(chain), Post: s.postToWebhook, Extra: []registry.Plugin{roles.Escalation(chain)}, Log: s.cfg.Log.With("component", "admission"),
+		Authorizer: authz.Standard(chain), Post: s.postToWebhook, Extra: []registry.Plugin{roles.Escalation(chain)}, Enabled: s.cfg.EnabledAdmission, Log: s.cfg.Log.With("component", "admission"),
 	})
 	if err != nil {
 		return err
