@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	resourcehelper "k8s.io/component-helpers/resource"
@@ -57,18 +56,14 @@ func (k *Kubelet) housekeeping(ctx context.Context) error {
 // shortage measures the node, tells its conditions, and returns what to relieve first.
 func (k *Kubelet) shortage() (s eviction.Shortage, any bool) {
 	available := meminfo()["MemAvailable"]
-	var fs unix.Statfs_t
-	diskFree, diskAll := int64(1), int64(1)
-	if unix.Statfs(k.cfg.Paths.Data, &fs) == nil && fs.Blocks > 0 {
-		diskFree, diskAll = int64(fs.Bavail)*fs.Bsize, int64(fs.Blocks)*fs.Bsize
-	}
-	p := pressure{Memory: available < k.cfg.EvictMemory, Disk: float64(diskFree) < float64(diskAll)*k.cfg.EvictDisk}
+	d, known := readDisk(k.cfg.Paths.Data)
+	p := pressure{Memory: available < k.cfg.EvictMemory, Disk: known && d.below(k.cfg.EvictDisk)}
 	k.node.setPressure(p)
 	switch {
 	case p.Memory:
 		return eviction.Shortage{Resource: corev1.ResourceMemory, Threshold: k.cfg.EvictMemory, Available: available}, true
 	case p.Disk:
-		return eviction.Shortage{Resource: corev1.ResourceEphemeralStorage, Threshold: int64(float64(diskAll) * k.cfg.EvictDisk), Available: diskFree}, true
+		return eviction.Shortage{Resource: corev1.ResourceEphemeralStorage, Threshold: int64(float64(d.size) * k.cfg.EvictDisk), Available: d.free}, true
 	}
 	return s, false
 }
@@ -127,8 +122,8 @@ func diskUse(dir string) (n int64) {
 // collectImages removes images that no container uses when the disk fills, the oldest first.
 func (k *Kubelet) collectImages(ctx context.Context) {
 	full := func() bool {
-		var fs unix.Statfs_t
-		return unix.Statfs(k.cfg.Paths.Data, &fs) == nil && fs.Blocks > 0 && float64(fs.Bavail) < float64(fs.Blocks)*(1-k.cfg.ImageGCHigh)
+		d, known := readDisk(k.cfg.Paths.Data)
+		return known && d.below(1-k.cfg.ImageGCHigh)
 	}
 	if !full() {
 		return

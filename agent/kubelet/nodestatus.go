@@ -33,9 +33,8 @@ type machine struct {
 func readMachine(data string) machine {
 	m := machine{cpus: int64(goruntime.NumCPU()), memory: meminfo()["MemTotal"], hugepages: map[corev1.ResourceName]resource.Quantity{}}
 	os.MkdirAll(data, 0o755)
-	var fs unix.Statfs_t
-	if unix.Statfs(data, &fs) == nil {
-		m.disk = int64(fs.Blocks) * fs.Bsize
+	if d, ok := readDisk(data); ok {
+		m.disk = d.size
 	}
 	dirs, _ := os.ReadDir("/sys/kernel/mm/hugepages")
 	for _, d := range dirs {

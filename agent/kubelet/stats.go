@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"codeberg.org/skiff/skiff/agent/kubelet/httpapi"
 	"codeberg.org/skiff/skiff/runtime/container"
 )
@@ -92,10 +90,8 @@ func (k *Kubelet) nodeStats() httpapi.NodeStats {
 	cpu := nodeCPU()
 	n.CPU = &httpapi.CPU{Time: now, UsageNanoCores: k.rate("node", now, cpu), UsageCoreNanoSeconds: cpu}
 	n.Memory = &httpapi.Memory{Time: now, AvailableBytes: &available, UsageBytes: total - uint64(mi["MemFree"]), WorkingSetBytes: total - available, RSSBytes: uint64(mi["AnonPages"])}
-	var fs unix.Statfs_t
-	if unix.Statfs(k.cfg.Paths.Data, &fs) == nil {
-		b := uint64(fs.Bsize)
-		n.Fs = &httpapi.Fs{Time: now, AvailableBytes: fs.Bavail * b, CapacityBytes: fs.Blocks * b, UsedBytes: (fs.Blocks - fs.Bfree) * b, InodesFree: fs.Ffree, Inodes: fs.Files}
+	if d, ok := readDisk(k.cfg.Paths.Data); ok {
+		n.Fs = &httpapi.Fs{Time: now, AvailableBytes: d.avail, CapacityBytes: d.capacity, UsedBytes: d.used, InodesFree: d.inodesFree, Inodes: d.inodes}
 	}
 	return n
 }
