@@ -120,9 +120,11 @@ func TestPostToHostileTarget(t *testing.T) {
 		handler http.HandlerFunc
 		want    string
 	}{
-		"slow":      {func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body); <-r.Context().Done() }, "context deadline exceeded"},
-		"refuses":   {func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "no", 500) }, `an error on the server ("no") has prevented the request from succeeding`},
-		"redirects": {func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "https://192.0.2.1/", 302) }, "302"},
+		"slow":    {func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body); <-r.Context().Done() }, "context deadline exceeded"},
+		"refuses": {func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "no", 500) }, `an error on the server ("no") has prevented the request from succeeding`},
+		"redirects": {func(rw http.ResponseWriter, r *http.Request) {
+			http.Redirect(rw, r, "https://192.0.2.1/", http.StatusFound)
+		}, "302"},
 		"huge": {func(rw http.ResponseWriter, _ *http.Request) {
 			for range 1 << 20 {
 				if _, err := rw.Write(make([]byte, 1<<16)); err != nil {

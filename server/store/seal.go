@@ -56,12 +56,17 @@ func (c *cache) unseal(k *api.Kind, etcdKey string, stored []byte) ([]byte, erro
 	return plain, nil
 }
 
+// awaitSealing returns when every write that was being sealed when it was called has arrived.
+func (s *Store) awaitSealing() {
+	s.sealing.Lock()
+	defer s.sealing.Unlock()
+}
+
 // Rewrite writes every value again that is stored in another form than the transformer gives it now. When it returns
 // without an error, all that was written before the call is in that form, except what cannot be opened.
 func (s *Store) Rewrite(ctx context.Context) (done encrypt.Rewritten, err error) {
 	// Writes that were sealed by the transformer of before must have arrived before the scan.
-	s.sealing.Lock()
-	s.sealing.Unlock() //nolint:staticcheck // to wait is the purpose
+	s.awaitSealing()
 	err = s.eachSealed(ctx, func(m *member, k *api.Kind, kv *mvccpb.KeyValue) error {
 		if !s.cfg.Transformer.Stale(k.GroupResource(), kv.Value) {
 			return nil

@@ -145,8 +145,9 @@ func (l *file) clean() error {
 	}
 	var backups []backup
 	for _, e := range entries {
-		text, ok := strings.CutPrefix(e.Name(), prefix)
-		if text, ok = strings.CutSuffix(text, ext); !ok && ext != "" || !strings.HasPrefix(e.Name(), prefix) {
+		text, ours := strings.CutPrefix(e.Name(), prefix)
+		text, whole := strings.CutSuffix(text, ext)
+		if !ours || !whole {
 			continue
 		}
 		if at, err := time.Parse(stampFormat, text); err == nil {

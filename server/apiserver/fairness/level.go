@@ -27,8 +27,6 @@ type level struct {
 	// peak is the most seats that were asked for at once since the last division; demand smooths it.
 	peak   int
 	demand float64
-
-	classes map[*Class]struct{}
 }
 
 // levelConfig is what the PriorityLevelConfiguration says, in seats.

@@ -8,7 +8,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/kube-openapi/pkg/validation/spec"
 
 	"codeberg.org/skiff/skiff/server/api"
 )
@@ -96,14 +95,6 @@ func (d *definitions) customSchema(v *api.Version) object {
 	d.typeMeta(properties)
 	properties["metadata"] = d.metadata()
 	return def
-}
-
-// published is the version's schema, or nil.
-func published(v *api.Version) *spec.Schema {
-	if v.Schema == nil {
-		return nil
-	}
-	return v.Schema()
 }
 
 // plain makes maps and lists of a schema.

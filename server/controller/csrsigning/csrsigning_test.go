@@ -63,10 +63,10 @@ func TestDecide(t *testing.T) {
 		"kubelet":          {kubelet, 0, usages{sign, client}, &x509.CertificateRequest{Subject: node}, "sign CN=system:node:n O=[system:nodes] DNS=[] IP=[] 2026-11-22T11:55:00Z..2027-11-22T11:55:00Z usage=1 ext=[clientAuth]"},
 		"kubelet DNS":      {kubelet, 0, usages{sign, client}, &x509.CertificateRequest{Subject: node, DNSNames: []string{"x"}}, "fail: DNS subjectAltNames are not allowed"},
 		"kubelet IP":       {kubelet, 0, usages{sign, client}, &x509.CertificateRequest{Subject: node, IPAddresses: []net.IP{{1, 2, 3, 4}}}, "fail: IP subjectAltNames are not allowed"},
-		"kubelet mail":     {kubelet, 0, usages{sign, client}, &x509.CertificateRequest{Subject: node, EmailAddresses: []string{"a@b"}}, "fail: Email subjectAltNames are not allowed"},
+		"kubelet mail":     {kubelet, 0, usages{sign, client}, &x509.CertificateRequest{Subject: node, EmailAddresses: []string{"a@b"}}, "fail: email subjectAltNames are not allowed"},
 		"kubelet group":    {kubelet, 0, usages{sign, client}, plain, "fail: subject organization is not system:nodes"},
 		"kubelet groups":   {kubelet, 0, usages{sign, client}, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "system:node:n", Organization: []string{"system:nodes", "system:masters"}}}, "fail: subject organization is not system:nodes"},
-		"kubelet name":     {kubelet, 0, usages{sign, client}, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "n", Organization: []string{"system:nodes"}}}, "fail: subject common name does not begin with system:node:"},
+		"kubelet name":     {kubelet, 0, usages{sign, client}, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "n", Organization: []string{"system:nodes"}}}, "fail: subject common name does not begin with \"system:node:\""},
 		"kubelet usage":    {kubelet, 0, usages{sign, client, serve}, &x509.CertificateRequest{Subject: node}, "fail: usages did not match [client auth digital signature key encipherment]"},
 		"serving":          {serving, 0, usages{sign, serve}, &x509.CertificateRequest{Subject: node, DNSNames: []string{"n"}, IPAddresses: []net.IP{{1, 2, 3, 4}}}, "sign CN=system:node:n O=[system:nodes] DNS=[n] IP=[1.2.3.4] 2026-11-22T11:55:00Z..2027-11-22T11:55:00Z usage=1 ext=[serverAuth]"},
 		"serving nothing":  {serving, 0, usages{sign, serve}, &x509.CertificateRequest{Subject: node}, "fail: DNS or IP subjectAltName is required"},
@@ -80,7 +80,9 @@ func TestDecide(t *testing.T) {
 	}
 	for name, change := range map[string]func(*certificatesv1.CertificateSigningRequest){
 		"not approved": func(r *certificatesv1.CertificateSigningRequest) { r.Status.Conditions = nil },
-		"denied":       func(r *certificatesv1.CertificateSigningRequest) { r.Status.Conditions[0].Type = certificatesv1.CertificateDenied },
+		"denied": func(r *certificatesv1.CertificateSigningRequest) {
+			r.Status.Conditions[0].Type = certificatesv1.CertificateDenied
+		},
 		"failed": func(r *certificatesv1.CertificateSigningRequest) {
 			r.Status.Conditions = append(r.Status.Conditions, certificatesv1.CertificateSigningRequestCondition{Type: certificatesv1.CertificateFailed})
 		},

@@ -43,8 +43,8 @@ func sameUsages(have []certificatesv1.KeyUsage, purpose certificatesv1.KeyUsage)
 // What is wrong with the request of a node.
 var (
 	errOrganization = errors.New("subject organization is not system:nodes")
-	errCommonName   = errors.New("subject common name does not begin with system:node:")
-	errEmails       = errors.New("Email subjectAltNames are not allowed")
+	errCommonName   = errors.New("subject common name does not begin with \"system:node:\"")
+	errEmails       = errors.New("email subjectAltNames are not allowed")
 	errURIs         = errors.New("URI subjectAltNames are not allowed")
 )
 

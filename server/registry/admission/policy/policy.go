@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 
@@ -104,11 +103,6 @@ func (c *Config) subject(a *registry.Attributes, policies, bindings *api.Kind) (
 		return nil, nil
 	}
 	return match.New(a, c.Catalogue, s), s
-}
-
-// typeOf is the TypeMeta of a paramKind.
-func typeOf(k *admissionv1.ParamKind) metav1.TypeMeta {
-	return metav1.TypeMeta{APIVersion: k.APIVersion, Kind: k.Kind}
 }
 
 // none is the parameter of a policy that has none.
