@@ -84,10 +84,11 @@ func parseNodes(t *testing.T, text string) (nodes []*corev1.Node) {
 }
 
 func TestRules(t *testing.T) {
-	got := rules(prefixes("10.42.0.0/16", "fd42::/48"), iptables.IPv4, "skiff.vxlan").Text()
+	got := rules(prefixes("10.42.0.0/16", "fd42::/48"), prefixes("10.43.0.0/16", "fd43::/112"), iptables.IPv4, "skiff.vxlan").Text()
 	const want = `*filter
 :SKIFF-NET-FORWARD - [0:0]
 -A SKIFF-NET-FORWARD -m mark --mark 0x8000/0x8000 -j RETURN
+-A SKIFF-NET-FORWARD -d 10.43.0.0/16 -j RETURN
 -A SKIFF-NET-FORWARD -s 10.42.0.0/16 -j ACCEPT
 -A SKIFF-NET-FORWARD -d 10.42.0.0/16 -j ACCEPT
 -I FORWARD 1 -j SKIFF-NET-FORWARD

@@ -32,7 +32,7 @@ type Config struct {
 	NodeIPs []netip.Addr
 	// ClusterCIDRs hold all pods' addresses. What leaves them gets the node's address.
 	ClusterCIDRs []netip.Prefix
-	// ServiceCIDRs are routed to the bridge, so that the node itself reaches Services also without a default route.
+	// ServiceCIDRs belong to the service proxy. They are routed to the bridge, so that the node itself reaches Services also without a default route.
 	ServiceCIDRs []netip.Prefix
 	StateDir     string
 	// Bridge and VXLAN are the devices' names; the defaults are wellknown's.

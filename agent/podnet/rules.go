@@ -24,7 +24,7 @@ func (n *Network) setupRules(ctx context.Context, podCIDRs []netip.Prefix) error
 		if !hasFamily(cluster, family) {
 			continue
 		}
-		if _, err := n.writer(family).Apply(ctx, rules(cluster, family, n.cfg.VXLAN)); err != nil {
+		if _, err := n.writer(family).Apply(ctx, rules(cluster, n.cfg.ServiceCIDRs, family, n.cfg.VXLAN)); err != nil {
 			return fmt.Errorf("set the pod network's rules: %w", err)
 		}
 	}
@@ -39,13 +39,19 @@ func (n *Network) writer(family iptables.Family) *iptables.Writer {
 }
 
 // rules lets pods through, and gives what leaves the cluster the node's address. What comes into the overlay from outside
-// (the node's own address) gets one too, so that the answer comes back through the overlay.
-func rules(cluster []netip.Prefix, family iptables.Family, vxlan string) iptables.Set {
+// (the node's own address) gets one too, so that the answer comes back through the overlay. What still has a Service's
+// address here is left to the service proxy, which refuses it, whichever of the two comes first in FORWARD.
+func rules(cluster, services []netip.Prefix, family iptables.Family, vxlan string) iptables.Set {
 	multicast := "224.0.0.0/4"
 	if family == iptables.IPv6 {
 		multicast = "ff00::/8"
 	}
 	forward := []string{"-m mark --mark " + iptables.MarkRefused + " -j RETURN"}
+	for _, cidr := range services {
+		if cidr.Addr().Is4() == (family == iptables.IPv4) {
+			forward = append(forward, "-d "+cidr.Masked().String()+" -j RETURN")
+		}
+	}
 	var inside, masquerade []string
 	for _, cidr := range cluster {
 		if cidr.Addr().Is4() != (family == iptables.IPv4) {

@@ -313,7 +313,7 @@ func TestStandalone(t *testing.T) {
 	s.contains("the log", string(log), "broken.yaml", "wrong.yaml")
 
 	pids := func() string {
-		out, _ := n.Run(10*time.Second, "sh", "-c", "for p in /proc/[0-9]*; do if [ \"$(readlink $p/exe)\" = /web ] && grep -q '/"+n.CgroupRoot()+"/' $p/cgroup; then echo ${p#/proc/}; fi; done")
+		out, _ := n.Run(10*time.Second, "sh", "-c", "for p in /proc/[0-9]*; do if [ \"$(readlink $p/exe)\" = /web ] && grep -qs '/"+n.CgroupRoot()+"/' $p/cgroup; then echo ${p#/proc/}; fi; done")
 		return strings.TrimSpace(out)
 	}
 	first := pids()
