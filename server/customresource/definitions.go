@@ -100,16 +100,19 @@ func (d *Definitions) follow(ctx context.Context, first bool) error {
 	if first {
 		close(d.synced)
 	}
-	again := time.NewTicker(retryInterval)
-	defer again.Stop()
+	var again <-chan time.Time // nil, and no timer, while nothing has failed
 	for {
+		if again == nil && len(d.failed) > 0 {
+			again = time.After(retryInterval)
+		}
 		select {
 		case batch, open := <-watch.Events():
 			if !open {
 				return watch.Err()
 			}
 			d.see(ctx, batch)
-		case <-again.C:
+		case <-again:
+			again = nil
 			d.retry(ctx)
 		}
 	}

@@ -317,7 +317,7 @@ func (t *TokenIssuer) Verify(token string, audiences []string) (VerifiedToken, e
 	if len(token) > maxToken {
 		return VerifiedToken{}, fmt.Errorf("%w: it has %d bytes", ErrToken, len(token))
 	}
-	switch issuer := issuerOf(token); {
+	switch issuer := IssuerOf(token); {
 	case issuer == legacyIssuer:
 		return t.verifyLegacy(token, audiences)
 	case !slices.Contains(t.cfg.Issuers, issuer):
@@ -369,8 +369,8 @@ func verified(body *claims) (VerifiedToken, error) {
 // ErrForeignToken: somebody else issued it, so it is not for this issuer to say whether it is good.
 var ErrForeignToken = errors.New("token was issued by another issuer")
 
-// issuerOf reads the iss claim without believing it; "" if this is no token.
-func issuerOf(token string) string {
+// IssuerOf reads the iss claim without believing it; "" if this is no token.
+func IssuerOf(token string) string {
 	_, rest, _ := strings.Cut(token, ".")
 	body, _, ok := strings.Cut(rest, ".")
 	if !ok {

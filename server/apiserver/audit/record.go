@@ -9,12 +9,13 @@ import (
 	"strings"
 	"sync"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/apis/audit/v1"
 	"k8s.io/apiserver/pkg/authentication/user"
+
+	"codeberg.org/skiff/skiff/server/registry"
 )
 
 // Record is one request on its way. All methods of a nil Record do nothing.
@@ -29,7 +30,7 @@ type Record struct {
 func newRecord(l *Log, r *Request, v verdict) *Record {
 	rec := &Record{log: l, verdict: v, event: v1.Event{
 		TypeMeta: metav1.TypeMeta{APIVersion: v1.SchemeGroupVersion.String(), Kind: "Event"},
-		Level:    v.level, AuditID: types.UID(r.ID), RequestURI: r.URI, Verb: r.Verb, User: userInfo(r.User),
+		Level:    v.level, AuditID: types.UID(r.ID), RequestURI: r.URI, Verb: r.Verb, User: registry.UserInfo(r.User),
 		SourceIPs: r.SourceIPs, UserAgent: r.UserAgent, RequestReceivedTimestamp: metav1.NewMicroTime(r.Received),
 	}}
 	if r.Resource != "" {
@@ -39,20 +40,6 @@ func newRecord(l *Log, r *Request, v verdict) *Record {
 	return rec
 }
 
-func userInfo(u user.Info) authenticationv1.UserInfo {
-	if u == nil {
-		return authenticationv1.UserInfo{}
-	}
-	out := authenticationv1.UserInfo{Username: u.GetName(), UID: u.GetUID(), Groups: u.GetGroups()}
-	for key, values := range u.GetExtra() {
-		if out.Extra == nil {
-			out.Extra = map[string]authenticationv1.ExtraValue{}
-		}
-		out.Extra[key] = values
-	}
-	return out
-}
-
 // Impersonated notes as whom the user acts.
 func (r *Record) Impersonated(u user.Info) {
 	if r == nil {
@@ -60,7 +47,7 @@ func (r *Record) Impersonated(u user.Info) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	info := userInfo(u)
+	info := registry.UserInfo(u)
 	r.event.ImpersonatedUser = &info
 }
 
@@ -134,21 +121,20 @@ func (r *Record) Truncated() { r.Annotate("audit.k8s.io/truncated", "true", fals
 
 // RequestBody notes what was sent, in JSON. It is kept: the caller must not change it. What is not JSON becomes a string.
 func (r *Record) RequestBody(body []byte) {
-	if !r.WantsRequest() || len(body) == 0 {
-		return
+	if r.WantsRequest() {
+		r.keep(&r.event.RequestObject, body)
 	}
-	if len(body) > MaxBody {
-		r.Truncated()
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.event.RequestObject = unknown(body)
 }
 
 // ResponseBody notes what was answered, in JSON. It is kept.
 func (r *Record) ResponseBody(body []byte) {
-	if !r.WantsResponse() || len(body) == 0 {
+	if r.WantsResponse() {
+		r.keep(&r.event.ResponseObject, body)
+	}
+}
+
+func (r *Record) keep(in **runtime.Unknown, body []byte) {
+	if len(body) == 0 {
 		return
 	}
 	if len(body) > MaxBody {
@@ -157,7 +143,7 @@ func (r *Record) ResponseBody(body []byte) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.event.ResponseObject = unknown(body)
+	*in = unknown(body)
 }
 
 func unknown(body []byte) *runtime.Unknown {

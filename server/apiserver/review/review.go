@@ -82,25 +82,14 @@ func (c Config) tokenReview(ctx context.Context, _ registry.Request, r *authenti
 		return nil
 	}
 	if u != nil {
-		r.Status = authenticationv1.TokenReviewStatus{Authenticated: true, User: userInfo(u), Audiences: audiences}
+		r.Status = authenticationv1.TokenReviewStatus{Authenticated: true, User: registry.UserInfo(u), Audiences: audiences}
 	}
 	return nil
 }
 
 func selfSubjectReview(_ context.Context, req registry.Request, r *authenticationv1.SelfSubjectReview) error {
-	r.Status.UserInfo = userInfo(req.User)
+	r.Status.UserInfo = registry.UserInfo(req.User)
 	return nil
-}
-
-func userInfo(u user.Info) authenticationv1.UserInfo {
-	out := authenticationv1.UserInfo{Username: u.GetName(), UID: u.GetUID(), Groups: u.GetGroups()}
-	for key, values := range u.GetExtra() {
-		if out.Extra == nil {
-			out.Extra = map[string]authenticationv1.ExtraValue{}
-		}
-		out.Extra[key] = values
-	}
-	return out
 }
 
 func (c Config) subjectAccessReview(ctx context.Context, _ registry.Request, r *authorizationv1.SubjectAccessReview) error {

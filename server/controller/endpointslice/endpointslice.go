@@ -6,15 +6,11 @@ package endpointslice
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/client"
 	"codeberg.org/skiff/skiff/server/controller"
 	"codeberg.org/skiff/skiff/server/controller/internal/backend"
@@ -22,8 +18,7 @@ import (
 )
 
 const (
-	managedBy    = "endpointslice-controller.k8s.io"
-	serviceIndex = discoveryv1.LabelServiceName
+	managedBy = "endpointslice-controller.k8s.io"
 )
 
 // New returns the controller; its keys are Services, "namespace/name".
@@ -42,20 +37,11 @@ func New() controller.Controller {
 }
 
 // sliceKeys: somebody changed or deleted a slice of a Service, or took it away by its labels.
-func sliceKeys(_ client.Snapshot, e *store.Event) (keys []string) {
+func sliceKeys(_ client.Snapshot, e *store.Event) []string {
 	if e.Type == store.Added {
 		return nil
 	}
-	for _, obj := range []api.Object{e.Object, e.Old} {
-		if obj == nil {
-			continue
-		}
-		l := obj.GetLabels()
-		if service := l[discoveryv1.LabelServiceName]; service != "" && l[discoveryv1.LabelManagedBy] == managedBy {
-			keys = append(keys, obj.GetNamespace()+"/"+service)
-		}
-	}
-	return keys
+	return backend.SliceKeys(e, managedBy)
 }
 
 // zoneKeys: when a node's zone changes, so do the endpoints on it.
@@ -76,15 +62,10 @@ func reconcile(ctx context.Context, c *client.Client, key string) (controller.Re
 	if !ok || service.DeletionTimestamp != nil {
 		return controller.Result{}, nil // the garbage collector follows the owner reference
 	}
-	var have []*discoveryv1.EndpointSlice
-	for slice := range client.ByIndex[*discoveryv1.EndpointSlice](snap, serviceIndex, key) {
-		if slice.Labels[discoveryv1.LabelManagedBy] == managedBy && slice.DeletionTimestamp == nil {
-			have = append(have, slice)
-		}
-	}
+	have := backend.Slices(snap, key, managedBy)
 	if !backend.Managed(service) {
 		if service.Spec.Type == corev1.ServiceTypeExternalName {
-			return controller.Result{}, apply(ctx, c, plan{remove: have})
+			return controller.Result{}, plan{remove: have}.apply(ctx, c)
 		}
 		return controller.Result{}, nil
 	}
@@ -94,25 +75,9 @@ func reconcile(ctx context.Context, c *client.Client, key string) (controller.Re
 		}
 		return ""
 	}
-	return controller.Result{}, apply(ctx, c, decide(service, backend.Pods(snap, service), zones, have))
+	return controller.Result{}, decide(service, backend.Pods(snap, service), zones, have).apply(ctx, c)
 }
 
-func apply(ctx context.Context, c *client.Client, p plan) error {
-	var errs []error
-	for _, slice := range p.create {
-		if _, err := c.Create(ctx, slice); err != nil && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-			errs = append(errs, fmt.Errorf("create endpoint slice: %w", err))
-		}
-	}
-	for _, slice := range p.update {
-		if _, err := c.Update(ctx, slice); err != nil && !apierrors.IsNotFound(err) {
-			errs = append(errs, fmt.Errorf("update endpoint slice %s: %w", slice.Name, err))
-		}
-	}
-	for _, slice := range p.remove {
-		if err := c.DeleteNow(ctx, slice); err != nil {
-			errs = append(errs, fmt.Errorf("delete endpoint slice %s: %w", slice.Name, err))
-		}
-	}
-	return errors.Join(errs...)
+func (p plan) apply(ctx context.Context, c *client.Client) error {
+	return backend.WriteSlices(ctx, c, p.create, p.update, p.remove)
 }

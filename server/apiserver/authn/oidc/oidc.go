@@ -2,12 +2,9 @@ package oidc
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +12,8 @@ import (
 	"k8s.io/apiserver/pkg/apis/apiserver/validation"
 	authenticationcel "k8s.io/apiserver/pkg/authentication/cel"
 	"k8s.io/apiserver/pkg/authentication/user"
+
+	"codeberg.org/skiff/skiff/server/pki"
 )
 
 // Authenticator knows the tokens of all configured issuers. Safe for concurrent use.
@@ -99,7 +98,7 @@ func (a *Authenticator) Find(ctx context.Context, token string) (user.Info, erro
 	if len(a.issuers) == 0 || len(token) > maxToken {
 		return nil, nil
 	}
-	i := a.issuers[issuerOf(token)]
+	i := a.issuers[pki.IssuerOf(token)]
 	if i == nil {
 		return nil, nil
 	}
@@ -108,26 +107,6 @@ func (a *Authenticator) Find(ctx context.Context, token string) (user.Info, erro
 		return nil, fmt.Errorf("oidc: %w", err)
 	}
 	return u, nil
-}
-
-// issuerOf reads the iss claim without believing it.
-func issuerOf(token string) string {
-	_, rest, _ := strings.Cut(token, ".")
-	body, _, ok := strings.Cut(rest, ".")
-	if !ok {
-		return ""
-	}
-	data, err := base64.RawURLEncoding.DecodeString(body)
-	if err != nil {
-		return ""
-	}
-	var claims struct {
-		Issuer string `json:"iss"`
-	}
-	if json.Unmarshal(data, &claims) != nil {
-		return ""
-	}
-	return claims.Issuer
 }
 
 func (i *issuer) authenticate(ctx context.Context, token string) (user.Info, error) {
