@@ -95,16 +95,17 @@ func (w *writer) take() (events [][]byte, done func()) {
 	}
 }
 
-// lastWords is how long a sink may take to write what is left when the server ends.
+// lastWords is how long a sink may take to write what is left when the server ends, also what it is writing just then.
 const lastWords = 3 * time.Second
 
 func (w *writer) run(ctx context.Context) error {
+	writing, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastWords, cancel) })()
 	for {
 		select {
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
-			defer cancel()
-			w.flush(last)
+			w.flush(writing)
 			return w.close()
 		case <-w.wake:
 			if w.wait > 0 {
@@ -113,7 +114,7 @@ func (w *writer) run(ctx context.Context) error {
 				case <-ctx.Done():
 				}
 			}
-			w.flush(ctx)
+			w.flush(writing)
 		}
 	}
 }
