@@ -18,7 +18,8 @@ CC_arm64 := aarch64-linux-gnu-gcc
 CC_amd64 := x86_64-linux-gnu-gcc
 
 export CGO_ENABLED := 1
-export GOFLAGS := -buildvcs=false
+# The overlay lets the linker drop what nobody calls: scripts/slim/README.md.
+export GOFLAGS := -buildvcs=false -overlay=$(CURDIR)/bin/overlay.json
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -26,16 +27,19 @@ help: ## show this
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9_-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: deps
-deps: ## install the Debian packages that building, running and testing need
+deps: bin/overlay.json ## install the Debian packages that building, running and testing need
 	@scripts/deps.sh
+
+.PHONY: bin/overlay.json
+bin/overlay.json:
+	@GOFLAGS= scripts/slim/overlay.sh
 
 .PHONY: build
 build: deps bin/skiff ## build bin/skiff, one static executable
 
 # Without -trimpath, which only releases need: this way the build, vet and the tests share what the compiler made.
 .PHONY: bin/skiff
-bin/skiff:
-	@mkdir -p bin
+bin/skiff: bin/overlay.json
 	@go build -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o $@ .
 
 .PHONY: run
@@ -79,7 +83,7 @@ release: deps ## dist/skiff-linux-{amd64,arm64} with checksums
 	@scripts/release.sh
 
 .PHONY: release-binary
-release-binary:
+release-binary: bin/overlay.json
 	@mkdir -p dist
 	GOARCH=$(ARCH) CC=$(CC_$(ARCH)) go build -tags '$(TAGS)' -trimpath -ldflags '$(LDFLAGS)' -o dist/skiff-linux-$(ARCH) .
 
