@@ -76,7 +76,7 @@ func preparePod(p *corev1.Pod) {
 	}
 	mergeMatchLabelKeys(p)
 	defaultPodLevelResources(p)
-	p.Status.QOSClass = podQOS(p)
+	p.Status.QOSClass = PodQOS(p)
 }
 
 func keepPodStatus(p, old *corev1.Pod) {

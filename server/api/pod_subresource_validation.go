@@ -37,8 +37,8 @@ func validatePodResize(p, old *corev1.Pod) fieldErrors {
 	if _, mirror := old.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
 		return fieldErrors{field.Forbidden(at(""), "static pods cannot be resized")}
 	}
-	if was := podQOS(old); podQOS(p) != was {
-		c.invalid(at("spec"), podQOS(p), "Pod QOS Class may not change as a result of resizing")
+	if was := PodQOS(old); PodQOS(p) != was {
+		c.invalid(at("spec"), PodQOS(p), "Pod QOS Class may not change as a result of resizing")
 	}
 	for i := range p.Spec.Containers {
 		now, before := &p.Spec.Containers[i], old.Spec.Containers[i]

@@ -5,9 +5,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// podQOS computes the quality-of-service class: Guaranteed when every container limits CPU and memory and requests as
+// PodQOS computes the quality-of-service class: Guaranteed when every container limits CPU and memory and requests as
 // much, BestEffort when none asks for either, Burstable otherwise. Pod-level resources, where given, decide alone.
-func podQOS(p *corev1.Pod) corev1.PodQOSClass {
+func PodQOS(p *corev1.Pod) corev1.PodQOSClass {
 	var all []corev1.ResourceRequirements
 	if p.Spec.Resources != nil {
 		all = append(all, *p.Spec.Resources)

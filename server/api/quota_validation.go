@@ -16,38 +16,38 @@ func (c *check) quotaList(at *field.Path, l corev1.ResourceList) {
 		path := at.Key(string(n))
 		c.invalid(path, n, validation.IsQualifiedName(string(n))...)
 		plain := !strings.Contains(string(n), "/")
-		hugePages := isHugePages(n) || strings.HasPrefix(string(n), corev1.ResourceRequestsHugePagesPrefix)
-		if plain && !hugePages && !slices.Contains(quotaResources, n) {
+		if plain && !isQuotaHugePages(n) && !slices.Contains(quotaResources, n) {
 			c.invalid(path, n, "must be a standard resource for quota")
 		}
 		c.resourceValue(path, n, l[n])
 	}
 }
 
+func isQuotaHugePages(n corev1.ResourceName) bool {
+	return isHugePages(n) || strings.HasPrefix(string(n), corev1.ResourceRequestsHugePagesPrefix)
+}
+
 func validateResourceQuota(q *corev1.ResourceQuota) fieldErrors {
 	c, spec := &check{}, at("spec")
 	c.quotaList(spec.Child("hard"), q.Spec.Hard)
-	all := map[corev1.ResourceQuotaScope]bool{}
 	for _, s := range q.Spec.Scopes {
 		if !slices.Contains(quotaScopes, s) {
 			c.invalid(spec.Child("scopes"), q.Spec.Scopes, "unsupported scope")
 		}
-		c.scopeFits(spec.Child("scopes"), s, q.Spec.Hard)
-		all[s] = true
+		c.scopeFits(spec.Child("scopes"), s, q.Spec.Hard, q.Spec.Scopes)
 	}
-	if q.Spec.ScopeSelector != nil {
+	c.scopesAgree(spec.Child("scopes"), q.Spec.Scopes, q.Spec.Scopes)
+	if sel := q.Spec.ScopeSelector; sel != nil {
 		path := spec.Child("scopeSelector", "matchExpressions")
-		for _, r := range q.Spec.ScopeSelector.MatchExpressions {
+		var scopes []corev1.ResourceQuotaScope
+		for _, r := range sel.MatchExpressions {
 			c.scopeRequirement(path, r)
-			c.scopeFits(path, r.ScopeName, q.Spec.Hard)
-			all[r.ScopeName] = true
+			c.scopeFits(path, r.ScopeName, q.Spec.Hard, sel)
+			scopes = append(scopes, r.ScopeName)
 		}
+		c.scopesAgree(path, scopes, q.Spec.Scopes)
 	}
-	if all[corev1.ResourceQuotaScopeBestEffort] && all[corev1.ResourceQuotaScopeNotBestEffort] ||
-		all[corev1.ResourceQuotaScopeTerminating] && all[corev1.ResourceQuotaScopeNotTerminating] {
-		c.invalid(spec.Child("scopes"), q.Spec.Scopes, "conflicting scopes")
-	}
-	return c.errs
+	return append(c.errs, validateResourceQuotaStatus(q, nil)...)
 }
 
 var quotaScopes = []corev1.ResourceQuotaScope{
@@ -56,21 +56,40 @@ var quotaScopes = []corev1.ResourceQuotaScope{
 	corev1.ResourceQuotaScopeVolumeAttributesClass,
 }
 
-// scopeFits: scopes select pods, so they go with what pods use; best effort pods use nothing but a place.
-func (c *check) scopeFits(at *field.Path, s corev1.ResourceQuotaScope, hard corev1.ResourceList) {
+// podScoped are what a quota may limit that selects pods: upstream's list knows neither local storage nor huge pages.
+var podScoped = []corev1.ResourceName{
+	corev1.ResourcePods, corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceRequestsCPU, corev1.ResourceRequestsMemory,
+	corev1.ResourceLimitsCPU, corev1.ResourceLimitsMemory,
+}
+
+// scopeFits: a scope selects pods, or claims, so it goes with what those use; best effort pods use nothing but a place.
+// shown is what the error says is wrong.
+func (c *check) scopeFits(at *field.Path, s corev1.ResourceQuotaScope, hard corev1.ResourceList, shown any) {
+	fits := podScoped
+	switch s {
+	case corev1.ResourceQuotaScopeBestEffort:
+		fits = podScoped[:1]
+	case corev1.ResourceQuotaScopeVolumeAttributesClass:
+		fits = []corev1.ResourceName{corev1.ResourcePersistentVolumeClaims, corev1.ResourceRequestsStorage}
+	default:
+		if !slices.Contains(quotaScopes, s) {
+			return // said already
+		}
+	}
 	for _, n := range sortedKeys(hard) {
-		ofPods := n == corev1.ResourcePods || slices.Contains(containerResources, n) ||
-			strings.HasPrefix(string(n), "limits.") || strings.HasPrefix(string(n), "requests.") && n != corev1.ResourceRequestsStorage
-		bad := !ofPods
-		switch s {
-		case corev1.ResourceQuotaScopeBestEffort:
-			bad = n != corev1.ResourcePods
-		case corev1.ResourceQuotaScopeVolumeAttributesClass:
-			bad = n != corev1.ResourcePersistentVolumeClaims && n != corev1.ResourceRequestsStorage
+		if (slices.Contains(quotaResources, n) || isQuotaHugePages(n)) && !slices.Contains(fits, n) {
+			c.invalid(at, shown, "unsupported scope applied to resource")
 		}
-		if slices.Contains(quotaResources, n) && bad {
-			c.invalid(at, s, "unsupported scope applied to resource")
-		}
+	}
+}
+
+func (c *check) scopesAgree(at *field.Path, scopes, shown []corev1.ResourceQuotaScope) {
+	has := func(s corev1.ResourceQuotaScope) bool { return slices.Contains(scopes, s) }
+	if has(corev1.ResourceQuotaScopeBestEffort) && has(corev1.ResourceQuotaScopeNotBestEffort) {
+		c.invalid(at, shown, "conflicting scopes")
+	}
+	if has(corev1.ResourceQuotaScopeTerminating) && has(corev1.ResourceQuotaScopeNotTerminating) {
+		c.invalid(at, shown, "conflicting scopes")
 	}
 }
 
@@ -78,8 +97,9 @@ func (c *check) scopeRequirement(at *field.Path, r corev1.ScopedResourceSelector
 	if !slices.Contains(quotaScopes, r.ScopeName) {
 		c.invalid(at.Child("scopeName"), r.ScopeName, "unsupported scope")
 	}
-	if r.ScopeName != corev1.ResourceQuotaScopePriorityClass && r.ScopeName != corev1.ResourceQuotaScopeVolumeAttributesClass && r.Operator != corev1.ScopeSelectorOpExists {
-		c.invalid(at.Child("operator"), r.Operator, "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, "+
+	named := r.ScopeName == corev1.ResourceQuotaScopePriorityClass || r.ScopeName == corev1.ResourceQuotaScopeVolumeAttributesClass
+	if !named && slices.Contains(quotaScopes, r.ScopeName) && r.Operator != corev1.ScopeSelectorOpExists {
+		c.invalid(at.Child("operator"), r.Operator, "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, "+
 			"ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity")
 	}
 	switch r.Operator {

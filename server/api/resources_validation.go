@@ -27,8 +27,8 @@ var (
 	standardResources = slices.Concat(quotaResources, []corev1.ResourceName{corev1.ResourceStorage})
 )
 
-// isExtended names are of devices and the like: with a domain which is not Kubernetes' own.
-func isExtended(n corev1.ResourceName) bool {
+// IsExtendedResource tells the names of devices and the like: with a domain which is not Kubernetes' own.
+func IsExtendedResource(n corev1.ResourceName) bool {
 	s := string(n)
 	return strings.Contains(s, "/") && !strings.Contains(s, corev1.ResourceDefaultNamespacePrefix) &&
 		!strings.HasPrefix(s, corev1.DefaultResourceRequestsPrefix) &&
@@ -48,7 +48,7 @@ func (c *check) containerResourceName(at *field.Path, n corev1.ResourceName) {
 		if !slices.Contains(containerResources, n) && !isHugePages(n) {
 			c.invalid(at, n, "must be a standard resource for containers")
 		}
-	case !strings.Contains(string(n), corev1.ResourceDefaultNamespacePrefix) && !isExtended(n):
+	case !strings.Contains(string(n), corev1.ResourceDefaultNamespacePrefix) && !IsExtendedResource(n):
 		c.invalid(at, n, "doesn't follow extended resource name standard")
 	}
 }
@@ -56,7 +56,7 @@ func (c *check) containerResourceName(at *field.Path, n corev1.ResourceName) {
 // resourceValue checks an amount of a resource; what is counted in pieces must be whole.
 func (c *check) resourceValue(at *field.Path, n corev1.ResourceName, q resource.Quantity) {
 	c.quantity(at, q)
-	if (slices.Contains(objectCounts, n) || isExtended(n)) && q.MilliValue()%1000 != 0 {
+	if (slices.Contains(objectCounts, n) || IsExtendedResource(n)) && q.MilliValue()%1000 != 0 {
 		c.invalid(at, q.String(), "must be an integer")
 	}
 }
