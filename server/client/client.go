@@ -79,6 +79,11 @@ func (c *Client) Catalogue() *api.Catalogue { return c.catalogue }
 // Snapshot is what is true now, of all kinds at one revision.
 func (c *Client) Snapshot() Snapshot { return Snapshot{c.store.Snapshot(), c.catalogue} }
 
+// Since is store.Store's.
+func (c *Client) Since(rev int64, kinds []*api.Kind) (*store.Snapshot, []*store.Event, bool) {
+	return c.store.Since(rev, kinds)
+}
+
 // Watch delivers changes of the given kinds (none: all).
 func (c *Client) Watch(ctx context.Context, opts store.WatchOptions) (*store.Watch, error) {
 	return c.store.Watch(ctx, opts)
