@@ -105,7 +105,7 @@ func Controllers(c Config) []controller.Controller {
 		endpoints.New(),
 		endpointslicemirroring.New(),
 		ttlafterfinished.New(c.Now),
-		resourcequota.New(),
+		resourcequota.New(c.Now),
 		validatingadmissionpolicy.New(),
 		storageprotection.NewClaims(),
 		storageprotection.NewVolumes(),

@@ -2,29 +2,30 @@ package admission
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/apimachinery/pkg/runtime"
 
+	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/registry"
 	rules "codeberg.org/skiff/skiff/server/registry/quota"
 	"codeberg.org/skiff/skiff/server/store"
 )
 
-// resourceQuota keeps the objects of a namespace within its ResourceQuotas.
+// resourceQuota keeps the objects of a namespace within its ResourceQuotas: creates, and updates by which an object uses
+// more or comes into a quota's scope. An update that raises nothing is let through, however much is used.
 //
-// What is used is added up from the newest snapshot at each create, not read from the quota's status, so it is never
-// stale; creates whose writes are not visible there yet are added from held. Looking and holding is one step under mu.
+// What is used is the sum over the newest snapshot, not the quota's status, so it is never stale; writes that are not
+// visible there yet are added from held. Looking and holding is one step under mu. Nothing has to be given back: a write
+// that fails is held no longer, and an object that goes is not in the next snapshot.
 // With several servers the charge must move into the quota's status, with compare and swap, as upstream has it.
 func resourceQuota(c *Config) registry.Plugin {
-	q := &quotas{Config: c, held: map[string]map[string]charge{}}
+	q := &quotas{Config: c, held: map[string]map[*charge]bool{}, book: rules.NewBook(c.Catalogue, c.Store.Since)}
 	return registry.Plugin{Name: "ResourceQuota", Validate: func(_ context.Context, a *registry.Attributes) error {
-		if a.Verb != registry.VerbCreate || a.Subresource != "" || !a.Kind.Namespaced || a.Kind.Virtual {
+		kind := c.Catalogue.ByObject(&corev1.ResourceQuota{})
+		if kind == nil || a.Namespace == "" || c.Store.Snapshot().Count(kind, a.Namespace) == 0 || !q.concerns(a) {
 			return nil
 		}
 		return q.admit(a)
@@ -34,84 +35,100 @@ func resourceQuota(c *Config) registry.Plugin {
 type quotas struct {
 	*Config
 	mu sync.Mutex
-	// held is what creates under way are charged: namespace, then "resource/name".
-	held map[string]map[string]charge
+	// held is what the writes under way are charged, by namespace.
+	held map[string]map[*charge]bool
+	book *rules.Book
 }
 
-// charge is what one object uses, and the object (scopes look at it); pod is nil if it is of another kind.
+// charge is one write under way.
 type charge struct {
-	usage corev1.ResourceList
-	obj   runtime.Object
-	pod   *corev1.Pod
-	kind  string
-	// visible says whether the object is in a snapshot, and so counted there.
-	visible func(*store.Snapshot) bool
+	rules.Change
+	kind            *api.Kind
+	namespace, name string
+	// revision of the object that it replaces; "" if it makes a new one.
+	revision string
+}
+
+// visible tells whether a snapshot counts the object already as the write leaves it. If instead somebody else was
+// quicker, the write is going to fail.
+func (c *charge) visible(s *store.Snapshot) bool {
+	obj := s.Get(c.kind, c.namespace, c.name)
+	if c.revision == "" {
+		return obj != nil
+	}
+	return obj == nil || obj.GetResourceVersion() != c.revision
+}
+
+func (q *quotas) concerns(a *registry.Attributes) bool {
+	if !rules.Counted(a.Kind) {
+		return false
+	}
+	return a.Verb == registry.VerbCreate && a.Subresource == "" || a.Verb == registry.VerbUpdate && rules.Grows(a.Kind, a.Subresource)
 }
 
 func (q *quotas) admit(a *registry.Attributes) error {
-	snap := q.Store.Snapshot()
-	limits := list[*corev1.ResourceQuota](q.Config, snap, a.Namespace)
-	if len(limits) == 0 {
-		return nil
-	}
+	mine := q.chargeOf(a)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	snap = q.Store.Snapshot()
-	mine := q.chargeOf(a)
-	for _, quota := range limits {
-		if !rules.InScope(quota, mine.obj) {
+	holds := false
+	for _, quota := range list[*corev1.ResourceQuota](q.Config, q.Store.Snapshot(), a.Namespace) {
+		if !rules.UsesAny(a.Kind, quota.Spec.Hard) {
 			continue
 		}
-		if err := q.check(a, snap, quota, mine); err != nil {
+		growth := mine.Growth(quota)
+		if err := q.check(a, quota, mine, growth); err != nil {
 			return err
 		}
+		holds = holds || len(growth) > 0
 	}
-	key := a.Kind.Plural + "." + a.Kind.Group + "/" + a.Name
-	if q.held[a.Namespace] == nil {
-		q.held[a.Namespace] = map[string]charge{}
+	if holds && !a.DryRun {
+		q.hold(mine)
+		a.AfterWrite(func(bool) { q.release(mine) })
 	}
-	q.held[a.Namespace][key] = mine
-	a.AfterWrite(func(bool) { q.release(a.Namespace, key) })
 	return nil
 }
 
-func (q *quotas) release(namespace, key string) {
+func (q *quotas) hold(c *charge) {
+	if q.held[c.namespace] == nil {
+		q.held[c.namespace] = map[*charge]bool{}
+	}
+	q.held[c.namespace][c] = true
+}
+
+func (q *quotas) release(c *charge) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	delete(q.held[namespace], key)
-	if len(q.held[namespace]) == 0 {
-		delete(q.held, namespace)
+	delete(q.held[c.namespace], c)
+	if len(q.held[c.namespace]) == 0 {
+		delete(q.held, c.namespace)
 	}
 }
 
-func (q *quotas) chargeOf(a *registry.Attributes) charge {
-	pod, _ := a.Object.(*corev1.Pod)
-	return charge{
-		usage: rules.UsageOf(a.Kind, a.Object), obj: a.Object, pod: pod, kind: a.Kind.Plural,
-		visible: func(s *store.Snapshot) bool { return s.Get(a.Kind, a.Namespace, a.Name) != nil },
+func (q *quotas) chargeOf(a *registry.Attributes) *charge {
+	v := rules.View{Catalogue: q.Catalogue, Snapshot: q.Store.Snapshot(), Now: q.now()}
+	c := &charge{Change: rules.Change{New: a.Object, NewUsage: v.Usage(a.Kind, a.Object)}, kind: a.Kind, namespace: a.Namespace, name: a.Name}
+	if old, ok := a.Old.(api.Object); ok {
+		c.Old, c.OldUsage, c.revision = old, v.Usage(a.Kind, old), old.GetResourceVersion()
 	}
+	return c
 }
 
 // check refuses what would go over one quota.
-func (q *quotas) check(a *registry.Attributes, snap *store.Snapshot, quota *corev1.ResourceQuota, mine charge) error {
-	if missing := unspecified(quota, mine); len(missing) > 0 {
-		return forbidden(a, "failed quota: %s: must specify %s", quota.Name, strings.Join(missing, ","))
-	}
-	requested := corev1.ResourceList{}
-	for name := range quota.Spec.Hard {
-		if amount, ok := mine.usage[name]; ok {
-			requested[name] = amount
+func (q *quotas) check(a *registry.Attributes, quota *corev1.ResourceQuota, mine *charge, growth corev1.ResourceList) error {
+	if len(growth) > 0 || mine.Enters(quota) {
+		if missing := rules.Unspecified(quota, mine.New); missing != "" {
+			return forbidden(a, "failed quota: %s: %s", quota.Name, missing)
 		}
 	}
-	if len(requested) == 0 {
+	if len(growth) == 0 {
 		return nil
 	}
-	used := q.used(snap, quota, requested)
+	used := q.used(quota)
 	var over []corev1.ResourceName
-	for name, amount := range requested {
-		sum := used[name]
+	for name, amount := range growth {
+		sum := used[name].DeepCopy()
 		sum.Add(amount)
-		if hard := quota.Spec.Hard[name]; sum.Cmp(hard) > 0 && !amount.IsZero() {
+		if hard := quota.Spec.Hard[name]; sum.Cmp(hard) > 0 {
 			over = append(over, name)
 		}
 	}
@@ -119,40 +136,23 @@ func (q *quotas) check(a *registry.Attributes, snap *store.Snapshot, quota *core
 		return nil
 	}
 	return forbidden(a, "exceeded quota: %s, requested: %s, used: %s, limited: %s",
-		quota.Name, show(requested, over), show(used, over), show(quota.Spec.Hard, over))
+		quota.Name, show(growth, over), show(used, over), show(quota.Spec.Hard, over))
 }
 
-// used adds up what the namespace has of the resources asked for, and what is under way.
-func (q *quotas) used(snap *store.Snapshot, quota *corev1.ResourceQuota, asked corev1.ResourceList) corev1.ResourceList {
-	sum := corev1.ResourceList{}
-	for name := range asked {
-		sum[name] = resource.Quantity{}
-	}
-	add := func(usage corev1.ResourceList) {
-		for name := range asked {
-			if amount, ok := usage[name]; ok {
-				total := sum[name]
-				total.Add(amount)
-				sum[name] = total
-			}
-		}
-	}
-	for _, kind := range q.Catalogue.Kinds() {
-		if !rules.UsesAny(kind, asked) {
+// used is what the namespace has, and what is under way.
+func (q *quotas) used(quota *corev1.ResourceQuota) corev1.ResourceList {
+	used, snap, _ := q.book.Used(quota, q.now())
+	for c := range q.held[quota.Namespace] {
+		if c.visible(snap) {
 			continue
 		}
-		for obj := range snap.List(kind, quota.Namespace, "") {
-			if rules.InScope(quota, obj) {
-				add(rules.UsageOf(kind, obj))
-			}
+		for name, amount := range c.Growth(quota) {
+			sum := used[name].DeepCopy()
+			sum.Add(amount)
+			used[name] = sum
 		}
 	}
-	for _, c := range q.held[quota.Namespace] {
-		if rules.InScope(quota, c.obj) && !c.visible(snap) {
-			add(c.usage)
-		}
-	}
-	return sum
+	return used
 }
 
 // show prints amounts as "cpu=1,pods=2".
@@ -164,43 +164,4 @@ func show(amounts corev1.ResourceList, names []corev1.ResourceName) string {
 		parts[i] = string(name) + "=" + amount.String()
 	}
 	return strings.Join(parts, ",")
-}
-
-// unspecified are the compute resources that a quota limits and that a pod's containers must therefore name.
-func unspecified(quota *corev1.ResourceQuota, mine charge) []string {
-	if mine.pod == nil {
-		return nil
-	}
-	var out []string
-	for name := range maps.Keys(quota.Spec.Hard) {
-		for _, containers := range [][]corev1.Container{mine.pod.Spec.Containers, mine.pod.Spec.InitContainers} {
-			for i := range containers {
-				if s := missingIn(&containers[i], name); s != "" {
-					out = append(out, s+" for: "+containers[i].Name)
-				}
-			}
-		}
-	}
-	slices.Sort(out)
-	return out
-}
-
-func missingIn(c *corev1.Container, name corev1.ResourceName) string {
-	var have bool
-	switch name {
-	case corev1.ResourceCPU, corev1.ResourceRequestsCPU:
-		_, have = c.Resources.Requests[corev1.ResourceCPU]
-	case corev1.ResourceMemory, corev1.ResourceRequestsMemory:
-		_, have = c.Resources.Requests[corev1.ResourceMemory]
-	case corev1.ResourceLimitsCPU:
-		_, have = c.Resources.Limits[corev1.ResourceCPU]
-	case corev1.ResourceLimitsMemory:
-		_, have = c.Resources.Limits[corev1.ResourceMemory]
-	default:
-		return ""
-	}
-	if have {
-		return ""
-	}
-	return string(name)
 }

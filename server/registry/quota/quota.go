@@ -1,20 +1,45 @@
 // Package quota says what an object takes from a ResourceQuota. Admission and the controller that writes a quota's status
-// both add up by it, each over its own snapshot. Its funcs are pure.
+// both add up by it, each over its own snapshot. All is pure but the [Book].
+//
+//	quota.go    what one object uses, by kind: here, pod.go, claim.go (volumes), device.go
+//	scope.go    which objects a quota speaks of
+//	growth.go   what a write adds to what is used
+//	ledger.go   what all objects of a namespace use, brought up to date change by change; book.go keeps them
 package quota
 
 import (
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime"
-	resourcehelper "k8s.io/component-helpers/resource"
 
 	"codeberg.org/skiff/skiff/server/api"
+	"codeberg.org/skiff/skiff/server/store"
 )
 
-var one = *resource.NewQuantity(1, resource.DecimalSI)
+// View is what the usage of an object may depend on beside the object: the time, and other objects.
+type View struct {
+	Catalogue *api.Catalogue
+	Snapshot  *store.Snapshot
+	Now       time.Time
+}
+
+// get reads an object of T's kind.
+func get[T api.Object](v View, namespace, name string) (obj T, ok bool) {
+	var zero T
+	kind := v.Catalogue.ByObject(zero)
+	if kind == nil {
+		return obj, false
+	}
+	obj, ok = v.Snapshot.Get(kind, namespace, name).(T)
+	return obj, ok
+}
+
+// count is a number of things.
+func count(n int64) resource.Quantity { return *resource.NewQuantity(n, resource.DecimalSI) }
 
 // plainCounts are the kinds that a quota may count by their plural alone; pods are counted apart.
 var plainCounts = []string{"services", "replicationcontrollers", "resourcequotas", "secrets", "configmaps", "persistentvolumeclaims"}
@@ -24,166 +49,103 @@ func countName(k *api.Kind) corev1.ResourceName {
 	return corev1.ResourceName("count/" + k.GroupResource().String())
 }
 
-// UsageOf is what one object takes from a quota.
-func UsageOf(k *api.Kind, obj runtime.Object) corev1.ResourceList {
-	usage := corev1.ResourceList{countName(k): one}
-	if k.Group == "" && slices.Contains(plainCounts, k.Plural) {
-		usage[corev1.ResourceName(k.Plural)] = one
+// Counted tells whether quotas may limit a kind: stored objects in namespaces, except Events.
+func Counted(k *api.Kind) bool {
+	return k.Namespaced && !k.Virtual && (k.Plural != "events" || k.Group != "" && k.Group != "events.k8s.io")
+}
+
+// Grows tells whether an update through a subresource ("": none) can change what an object uses, so that admission has
+// to look at it. What a status update changes has happened, and nobody can forbid it.
+func Grows(k *api.Kind, subresource string) bool {
+	switch k.Group + "/" + k.Plural {
+	case "/pods":
+		return subresource == "" || subresource == "resize"
+	case "/services", "/persistentvolumeclaims", "resource.k8s.io/resourceclaims":
+		return subresource == ""
 	}
-	switch o := obj.(type) {
-	case *corev1.Pod:
-		addPod(usage, o)
-	case *corev1.Service:
-		addService(usage, o)
-	case *corev1.PersistentVolumeClaim:
-		if storage, ok := o.Spec.Resources.Requests[corev1.ResourceStorage]; ok {
-			usage[corev1.ResourceRequestsStorage] = storage
-			if class := o.Spec.StorageClassName; class != nil && *class != "" {
-				usage[corev1.ResourceName(*class+".storageclass.storage.k8s.io/requests.storage")] = storage
-			}
-		}
-		if class := o.Spec.StorageClassName; class != nil && *class != "" {
-			usage[corev1.ResourceName(*class+".storageclass.storage.k8s.io/persistentvolumeclaims")] = one
-		}
+	return false
+}
+
+// Usage is what one object takes from a quota.
+func (v View) Usage(k *api.Kind, obj runtime.Object) corev1.ResourceList {
+	usage := corev1.ResourceList{countName(k): count(1)}
+	if k.Group == "" && slices.Contains(plainCounts, k.Plural) {
+		usage[corev1.ResourceName(k.Plural)] = count(1)
+	}
+	switch k.Group + "/" + k.Plural {
+	case "/pods":
+		addPod(usage, obj, v.Now)
+	case "/services":
+		addService(usage, obj)
+	case "/persistentvolumeclaims":
+		addVolumeClaim(usage, obj)
+	case "resource.k8s.io/resourceclaims":
+		v.addResourceClaim(usage, obj)
 	}
 	return usage
 }
 
-// addPod: a pod that has ended uses nothing but its place in the count of objects.
-func addPod(usage corev1.ResourceList, p *corev1.Pod) {
-	if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+// addService counts node ports by what the Service is, not by those it has: a new one may have none yet.
+func addService(usage corev1.ResourceList, obj runtime.Object) {
+	s, ok := obj.(*corev1.Service)
+	if !ok {
 		return
 	}
-	usage[corev1.ResourcePods] = one
-	for name, amount := range resourcehelper.PodRequests(p, resourcehelper.PodResourcesOptions{}) {
-		usage["requests."+name] = amount
-		if name == corev1.ResourceCPU || name == corev1.ResourceMemory || name == corev1.ResourceEphemeralStorage {
-			usage[name] = amount
-		}
-	}
-	for name, amount := range resourcehelper.PodLimits(p, resourcehelper.PodResourcesOptions{}) {
-		usage["limits."+name] = amount
-	}
-}
-
-func addService(usage corev1.ResourceList, s *corev1.Service) {
-	var ports int64
-	for _, p := range s.Spec.Ports {
-		if p.NodePort != 0 {
-			ports++
-		}
-	}
-	if s.Spec.Type == corev1.ServiceTypeLoadBalancer {
-		usage[corev1.ResourceServicesLoadBalancers] = one
-	}
-	if ports > 0 {
-		usage[corev1.ResourceServicesNodePorts] = *resource.NewQuantity(ports, resource.DecimalSI)
-	}
-}
-
-// UsesAny tells whether objects of a kind can use any of the resources.
-func UsesAny(k *api.Kind, asked corev1.ResourceList) bool {
-	if !k.Namespaced || k.Virtual {
-		return false
-	}
-	for name := range asked {
-		s := string(name)
-		switch {
-		case name == countName(k):
-			return true
-		case k.Group != "":
-		case s == k.Plural, k.Plural == "services" && strings.HasPrefix(s, "services."), k.Plural == "pods" && isCompute(s),
-			k.Plural == "persistentvolumeclaims" && (name == corev1.ResourceRequestsStorage || strings.Contains(s, ".storageclass.storage.k8s.io/")):
-			return true
-		}
-	}
-	return false
-}
-
-func isCompute(s string) bool {
-	return s == "cpu" || s == "memory" || s == "ephemeral-storage" || strings.HasPrefix(s, "limits.") ||
-		strings.HasPrefix(s, "requests.") && s != string(corev1.ResourceRequestsStorage)
-}
-
-// InScope tells whether a quota speaks of an object; one with scopes speaks of pods only.
-func InScope(quota *corev1.ResourceQuota, obj runtime.Object) bool {
-	var wanted []corev1.ScopedResourceSelectorRequirement
-	for _, scope := range quota.Spec.Scopes {
-		wanted = append(wanted, corev1.ScopedResourceSelectorRequirement{ScopeName: scope, Operator: corev1.ScopeSelectorOpExists})
-	}
-	if quota.Spec.ScopeSelector != nil {
-		wanted = append(wanted, quota.Spec.ScopeSelector.MatchExpressions...)
-	}
-	pod, isPod := obj.(*corev1.Pod)
-	for _, req := range wanted {
-		if !isPod || !matches(pod, req) {
-			return false
-		}
-	}
-	return true
-}
-
-func matches(pod *corev1.Pod, req corev1.ScopedResourceSelectorRequirement) bool {
-	switch req.ScopeName {
-	case corev1.ResourceQuotaScopeTerminating:
-		return pod.Spec.ActiveDeadlineSeconds != nil
-	case corev1.ResourceQuotaScopeNotTerminating:
-		return pod.Spec.ActiveDeadlineSeconds == nil
-	case corev1.ResourceQuotaScopeBestEffort:
-		return bestEffort(pod)
-	case corev1.ResourceQuotaScopeNotBestEffort:
-		return !bestEffort(pod)
-	case corev1.ResourceQuotaScopePriorityClass:
-		have := slices.Contains(req.Values, pod.Spec.PriorityClassName)
-		switch req.Operator {
-		case corev1.ScopeSelectorOpIn:
-			return have
-		case corev1.ScopeSelectorOpNotIn:
-			return !have
-		}
-		return (pod.Spec.PriorityClassName != "") == (req.Operator == corev1.ScopeSelectorOpExists)
-	case corev1.ResourceQuotaScopeCrossNamespacePodAffinity:
-		return slices.ContainsFunc(affinityTerms(pod), func(t corev1.PodAffinityTerm) bool { return len(t.Namespaces) > 0 || t.NamespaceSelector != nil })
-	}
-	return false
-}
-
-func affinityTerms(pod *corev1.Pod) (terms []corev1.PodAffinityTerm) {
-	a := pod.Spec.Affinity
-	if a == nil {
-		return nil
-	}
-	weighted := func(list []corev1.WeightedPodAffinityTerm) {
-		for _, w := range list {
-			terms = append(terms, w.PodAffinityTerm)
-		}
-	}
-	if a.PodAffinity != nil {
-		terms = append(terms, a.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution...)
-		weighted(a.PodAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
-	}
-	if a.PodAntiAffinity != nil {
-		terms = append(terms, a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution...)
-		weighted(a.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution)
-	}
-	return terms
-}
-
-// bestEffort: a pod that asks for nothing. Its class of service is in the status once it is stored.
-func bestEffort(pod *corev1.Pod) bool {
-	if pod.Status.QOSClass != "" {
-		return pod.Status.QOSClass == corev1.PodQOSBestEffort
-	}
-	asks := func(r *corev1.ResourceRequirements) bool { return len(r.Requests)+len(r.Limits) > 0 }
-	if pod.Spec.Resources != nil && asks(pod.Spec.Resources) {
-		return false
-	}
-	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range containers {
-			if asks(&containers[i].Resources) {
-				return false
+	ports, balancers := 0, int64(0)
+	switch s.Spec.Type {
+	case corev1.ServiceTypeNodePort:
+		ports = len(s.Spec.Ports)
+	case corev1.ServiceTypeLoadBalancer:
+		balancers, ports = 1, len(s.Spec.Ports)
+		if allocate := s.Spec.AllocateLoadBalancerNodePorts; allocate != nil && !*allocate {
+			ports = 0
+			for _, p := range s.Spec.Ports {
+				if p.NodePort != 0 {
+					ports++
+				}
 			}
 		}
 	}
-	return true
+	usage[corev1.ResourceServicesNodePorts], usage[corev1.ResourceServicesLoadBalancers] = count(int64(ports)), count(balancers)
+}
+
+// UsesAny tells whether objects of a kind can use any of the resources.
+func UsesAny(k *api.Kind, hard corev1.ResourceList) bool {
+	if !Counted(k) {
+		return false
+	}
+	counted, uses := countName(k), usesOf(k)
+	for name := range hard {
+		if name == counted || uses != nil && uses(name) || k.Group == "" && string(name) == k.Plural && slices.Contains(plainCounts, k.Plural) {
+			return true
+		}
+	}
+	return false
+}
+
+// usesOf tells which resources objects of a kind use beside being counted; nil for none.
+func usesOf(k *api.Kind) func(corev1.ResourceName) bool {
+	switch k.Group + "/" + k.Plural {
+	case "/pods":
+		return usedByPods
+	case "/services":
+		return func(n corev1.ResourceName) bool {
+			return n == corev1.ResourceServicesNodePorts || n == corev1.ResourceServicesLoadBalancers
+		}
+	case "/persistentvolumeclaims":
+		return func(n corev1.ResourceName) bool {
+			return n == corev1.ResourceRequestsStorage || strings.Contains(string(n), storageClassInfix)
+		}
+	case "resource.k8s.io/resourceclaims":
+		return func(n corev1.ResourceName) bool {
+			return strings.HasSuffix(string(n), corev1.ResourceClaimsPerClass) || ofDevices(n)
+		}
+	}
+	return nil
+}
+
+// ofDevices tells the names for what pods may request as extended resources and get from a driver or a device class.
+func ofDevices(n corev1.ResourceName) bool {
+	name, ok := strings.CutPrefix(string(n), corev1.DefaultResourceRequestsPrefix)
+	return ok && isDevice(corev1.ResourceName(name))
 }
