@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/cri-streaming/pkg/streaming/portforward"
 	"k8s.io/cri-streaming/pkg/streaming/remotecommand"
+	"k8s.io/streaming/pkg/httpstream/wsstream"
 	utilexec "k8s.io/utils/exec"
 
 	"codeberg.org/skiff/skiff/runtime/container"
@@ -45,8 +46,14 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	remotecommand.ServeExec(w, r, executor{s.cfg.Node}, pod.Name, string(pod.UID), id, r.URL.Query()["command"],
-		opts, idleTimeout, creationTimeout, remotecommand.SupportedStreamingProtocols)
+	command, e := r.URL.Query()["command"], executor{s.cfg.Node}
+	if wsstream.IsWebSocketRequestWithStreamCloseProtocol(r) {
+		s.serveV5(w, r, opts, "executing command in container", func(ctx context.Context, c *channels, resize <-chan remotecommand.TerminalSize) error {
+			return e.ExecInContainer(ctx, "", "", id, command, c.in, c.out, c.errout, opts.TTY, resize, 0)
+		})
+		return
+	}
+	remotecommand.ServeExec(w, r, e, pod.Name, string(pod.UID), id, command, opts, idleTimeout, creationTimeout, remotecommand.SupportedStreamingProtocols)
 }
 
 func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
@@ -59,8 +66,14 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	remotecommand.ServeAttach(w, r, executor{s.cfg.Node}, pod.Name, string(pod.UID), id,
-		opts, idleTimeout, creationTimeout, remotecommand.SupportedStreamingProtocols)
+	e := executor{s.cfg.Node}
+	if wsstream.IsWebSocketRequestWithStreamCloseProtocol(r) {
+		s.serveV5(w, r, opts, "attaching to container", func(ctx context.Context, c *channels, resize <-chan remotecommand.TerminalSize) error {
+			return e.AttachContainer(ctx, "", "", id, c.in, c.out, c.errout, opts.TTY, resize)
+		})
+		return
+	}
+	remotecommand.ServeAttach(w, r, e, pod.Name, string(pod.UID), id, opts, idleTimeout, creationTimeout, remotecommand.SupportedStreamingProtocols)
 }
 
 // run executes a command and answers with its output.
@@ -86,13 +99,20 @@ func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
 	if pod == nil {
 		return
 	}
+	serve := func(w http.ResponseWriter, r *http.Request, opts *portforward.V4Options) {
+		portforward.ServePortForward(w, r, forwarder{s.cfg.Node, pod}, pod.Name, string(pod.UID), opts,
+			idleTimeout, creationTimeout, portforward.SupportedProtocols)
+	}
+	if wsstream.IsWebSocketRequestWithTunnelingProtocol(r) {
+		tunnelled(w, r, portforward.SupportedProtocols, func(w http.ResponseWriter, r *http.Request) { serve(w, r, nil) })
+		return
+	}
 	opts, err := portforward.NewV4Options(r)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	portforward.ServePortForward(w, r, forwarder{s.cfg.Node, pod}, pod.Name, string(pod.UID), opts,
-		idleTimeout, creationTimeout, portforward.SupportedProtocols)
+	serve(w, r, opts)
 }
 
 // executor runs commands for the streaming library; the container's name is its ID here.
