@@ -6,10 +6,13 @@ import (
 	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/metadata"
 
 	"codeberg.org/skiff/skiff/server/aggregation"
 	"codeberg.org/skiff/skiff/server/apiserver/fairness"
 	"codeberg.org/skiff/skiff/server/client"
+	"codeberg.org/skiff/skiff/server/controller"
 )
 
 // What runs one request at a time per processor would leave the disk idle; what runs hundreds makes all of them slow.
@@ -33,6 +36,18 @@ func (s *Server) newAggregator(authorizer client.Authorizer, metrics *prometheus
 		Client: client.New(s.registry, s.store, s.catalogue, authorizer, system), Outbound: s.outbound,
 		ClientCA: s.ca.PEM, FrontProxyCA: s.frontCA.PEM, Now: s.cfg.Now, Metrics: metrics, Log: s.cfg.Log.With("component", "aggregation"),
 	})
+}
+
+// foreign is how controllers reach what other API servers keep: the way of every client, but without a network to ourselves.
+type foreign struct{ *Server }
+
+func (f foreign) Resources() ([]controller.ForeignResource, []schema.GroupVersion) {
+	return f.aggregator.Resources()
+}
+
+func (f foreign) Metadata(account string) (metadata.Interface, error) {
+	u := client.ServiceAccount(account)
+	return metadata.NewForConfig(f.LocalClient(u.GetName(), u.GetGroups()...))
 }
 
 // clientCAs are named to clients that choose among certificates: of users, and of front proxies.

@@ -44,6 +44,7 @@ type Aggregator struct {
 	cfg     Config
 	metrics *metrics
 	table   atomic.Pointer[table]
+	shown   atomic.Pointer[[]discovery.Foreign] // what discovery shows of other servers
 
 	// Set by PublishTo, before Run.
 	discovery *discovery.Documents
@@ -104,9 +105,8 @@ type loop struct {
 	answers chan answer
 	running int
 	wait    sync.WaitGroup
-	// localDirty says that what the server keeps may have changed; published is what discovery shows.
+	// localDirty says that what the server keeps may have changed.
 	localDirty bool
-	published  []discovery.Foreign
 	priorities map[schema.GroupVersion]discovery.Priority
 }
 

@@ -8,6 +8,7 @@
 //	decide.go      what an APIService's condition should be (pure)       probe.go   asking the other server
 //	proxy.go       passing requests on                                   local.go   the APIServices of our own versions
 //	trust.go       ConfigMap kube-system/extension-apiserver-authentication
+//	resources.go   what controllers have to look at
 //
 // # Rules
 //

@@ -17,9 +17,6 @@ import (
 // publish shows in discovery what the other servers said last. One that does not answer is shown as stale, so that
 // clients know that something is missing.
 func (l *loop) publish(snap client.Snapshot, t table) {
-	if l.discovery == nil {
-		return
-	}
 	var list []discovery.Foreign
 	for _, b := range t.sorted() {
 		f := discovery.Foreign{GroupVersion: b.gv, VersionPriority: b.versionPriority, Stale: true}
@@ -28,8 +25,17 @@ func (l *loop) publish(snap client.Snapshot, t table) {
 		}
 		list = append(list, f)
 	}
-	if !reflect.DeepEqual(list, l.published) {
-		l.published = list
+	changed := true
+	if shown := l.shown.Load(); shown != nil {
+		changed = !reflect.DeepEqual(list, *shown)
+	}
+	if changed {
+		l.shown.Store(&list)
+	}
+	if l.discovery == nil {
+		return
+	}
+	if changed {
 		l.discovery.SetForeign(list)
 	}
 	priorities := map[schema.GroupVersion]discovery.Priority{}

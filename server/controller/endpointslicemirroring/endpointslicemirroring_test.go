@@ -16,7 +16,7 @@ import (
 
 func TestMirrorsWhatIsWrittenByHand(t *testing.T) {
 	w := Start(t, func(func() time.Time) []controller.Controller {
-		return []controller.Controller{endpointslicemirroring.New(), garbage.New()}
+		return []controller.Controller{endpointslicemirroring.New(), garbage.New(nil)}
 	})
 	meta := metav1.ObjectMeta{Namespace: Namespace, Name: "db"}
 	e := Create(w, &corev1.Endpoints{ObjectMeta: meta, Subsets: []corev1.EndpointSubset{{

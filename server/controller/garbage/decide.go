@@ -33,7 +33,7 @@ type step struct {
 }
 
 func (s step) String() string {
-	text := fmt.Sprintf("%s %s %s/%s", s.verb, s.target.kind.Plural, s.target.obj.GetNamespace(), s.target.obj.GetName())
+	text := fmt.Sprintf("%s %s %s/%s", s.verb, s.target.plural(), s.target.obj.GetNamespace(), s.target.obj.GetName())
 	switch s.verb {
 	case deleteObject:
 		return text + " (" + string(s.policy) + ")"
@@ -70,7 +70,7 @@ func observe(s client.Snapshot, it item) have {
 	for _, ref := range it.obj.GetOwnerReferences() {
 		found := find(s, it.obj.GetNamespace(), ref)
 		h.owners = append(h.owners, owner{ref: ref, unknown: found.kind == nil, item: found,
-			foreign: found.kind != nil && found.kind.Namespaced && !it.kind.Namespaced})
+			foreign: found.kind != nil && found.kind.Namespaced && !it.namespaced()})
 	}
 	return h
 }
@@ -86,7 +86,7 @@ func decide(h have) ([]step, error) {
 	for _, o := range h.owners {
 		switch {
 		case o.unknown:
-			return nil, fmt.Errorf("owner %s %s of %s %s/%s: no such kind is served", o.ref.APIVersion, o.ref.Kind, h.kind.Plural, h.obj.GetNamespace(), h.obj.GetName())
+			return nil, fmt.Errorf("owner %s %s of %s %s/%s: no such kind is served", o.ref.APIVersion, o.ref.Kind, h.plural(), h.obj.GetNamespace(), h.obj.GetName())
 		case o.foreign:
 			solid++
 		case o.item.obj == nil:

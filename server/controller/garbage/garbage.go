@@ -2,7 +2,7 @@
 // the propagation policies of deletions (foreground, background, orphan).
 //
 // It keeps no graph: the store's index on owner uids is the graph, and the snapshot is consistent over all kinds, so that an
-// owner that is not in it does not exist.
+// owner that is not in it does not exist. Only what other API servers keep has to be asked for (foreign.go).
 //
 //	owner deleted, background   owner goes at once; its dependents have no owner left and are deleted
 //	owner deleted, foreground   owner waits with the finalizer foregroundDeletion until its blocking dependents are gone
@@ -19,6 +19,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/client"
@@ -29,14 +30,25 @@ import (
 // ownerIndex is kept by the store over every kind.
 const ownerIndex = "metadata.ownerReferences.uid"
 
-// New returns the controller; its keys name an object of any kind, see keyOf.
-func New() controller.Controller {
+const name = "generic-garbage-collector"
+
+// New returns the controller; its keys name an object of any kind, see keyOf, or are sweepKey. foreign may be nil.
+func New(foreign controller.Foreign) controller.Controller {
+	f := &foreigners{Foreign: foreign, owned: map[types.UID]map[string]bool{}}
 	return controller.Controller{
-		Name:    "generic-garbage-collector",
+		Name:    name,
 		Workers: 8,
-		Inputs:  []controller.Input{{Keys: keys}},
+		Inputs: []controller.Input{{Keys: keys}, {Kind: &apiregistrationv1.APIService{}, Keys: func(_ client.Snapshot, e *store.Event) []string {
+			if svc, ok := e.Object.(*apiregistrationv1.APIService); !ok || svc.Spec.Service == nil || foreign == nil {
+				return nil
+			}
+			return []string{sweepKey}
+		}}},
 		Reconcile: func(ctx context.Context, c *client.Client, key string) (controller.Result, error) {
-			return controller.Result{}, reconcile(ctx, c, key)
+			if key == sweepKey {
+				return f.sweep(ctx, c)
+			}
+			return controller.Result{}, f.reconcile(ctx, c, key)
 		},
 	}
 }
@@ -114,9 +126,22 @@ func blocks(ref metav1.OwnerReference) bool {
 	return ref.BlockOwnerDeletion != nil && *ref.BlockOwnerDeletion
 }
 
+// item is an object, of a kind here or of a resource of another server.
 type item struct {
-	kind *api.Kind
-	obj  api.Object
+	kind    *api.Kind
+	foreign *controller.ForeignResource
+	obj     api.Object
+}
+
+func (i item) namespaced() bool {
+	return i.kind != nil && i.kind.Namespaced || i.foreign != nil && i.foreign.Namespaced
+}
+
+func (i item) plural() string {
+	if i.kind != nil {
+		return i.kind.Plural
+	}
+	return i.foreign.Resource
 }
 
 func dependents(s client.Snapshot, uid types.UID) (out []item) {
@@ -125,7 +150,7 @@ func dependents(s client.Snapshot, uid types.UID) (out []item) {
 			continue
 		}
 		for obj := range s.Snapshot.ByIndex(kind, ownerIndex, string(uid)) {
-			out = append(out, item{kind, obj})
+			out = append(out, item{kind: kind, obj: obj})
 		}
 	}
 	return out
@@ -145,10 +170,10 @@ func find(s client.Snapshot, namespace string, ref metav1.OwnerReference) item {
 	if obj == nil || obj.GetUID() != ref.UID {
 		return item{kind: kind}
 	}
-	return item{kind, obj}
+	return item{kind: kind, obj: obj}
 }
 
-func reconcile(ctx context.Context, c *client.Client, key string) error {
+func (f *foreigners) reconcile(ctx context.Context, c *client.Client, key string) error {
 	part := strings.SplitN(key, "|", 4)
 	snap := c.Snapshot()
 	for _, kind := range c.Catalogue().Kinds() {
@@ -159,23 +184,31 @@ func reconcile(ctx context.Context, c *client.Client, key string) error {
 		if obj == nil {
 			return nil
 		}
-		plan, err := decide(observe(snap, item{kind, obj}))
-		return errors.Join(err, apply(ctx, c, plan))
+		return f.settle(ctx, c, observe(snap, item{kind: kind, obj: obj}))
 	}
 	return nil
 }
 
+// settle decides about one object and does it.
+func (f *foreigners) settle(ctx context.Context, c *client.Client, h have) error {
+	if err := f.complete(ctx, &h); err != nil {
+		return err
+	}
+	plan, err := decide(h)
+	return errors.Join(err, f.apply(ctx, c, plan))
+}
+
 // apply does the steps of a plan in order; what has gone or changed meanwhile is decided anew by the event that tells so.
-func apply(ctx context.Context, c *client.Client, plan []step) error {
+func (f *foreigners) apply(ctx context.Context, c *client.Client, plan []step) error {
 	for _, s := range plan {
-		if err := applyStep(ctx, c, s); err != nil && !apierrors.IsNotFound(err) {
+		if err := f.applyStep(ctx, c, s); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("%s: %w", s, err)
 		}
 	}
 	return nil
 }
 
-func applyStep(ctx context.Context, c *client.Client, s step) error {
+func (f *foreigners) applyStep(ctx context.Context, c *client.Client, s step) error {
 	uid := s.target.obj.GetUID()
 	switch s.verb {
 	case deleteObject:
@@ -185,9 +218,12 @@ func applyStep(ctx context.Context, c *client.Client, s step) error {
 			rv := s.target.obj.GetResourceVersion()
 			opts.Preconditions.ResourceVersion = &rv
 		}
+		if s.target.foreign != nil {
+			return f.remove(ctx, s.target, opts)
+		}
 		return c.Delete(ctx, s.target.obj, opts)
 	case unblockOwners:
-		return mutate(ctx, c, s.target.obj, func(obj api.Object) {
+		return f.mutate(ctx, c, s.target, func(obj api.Object) {
 			refs := slices.Clone(obj.GetOwnerReferences())
 			for i := range refs {
 				if blocks(refs[i]) {
@@ -197,7 +233,7 @@ func applyStep(ctx context.Context, c *client.Client, s step) error {
 			obj.SetOwnerReferences(refs)
 		})
 	case dropOwners:
-		return mutate(ctx, c, s.target.obj, func(obj api.Object) {
+		return f.mutate(ctx, c, s.target, func(obj api.Object) {
 			var kept []metav1.OwnerReference
 			for _, ref := range obj.GetOwnerReferences() {
 				if !s.owners[ref.UID] {
@@ -207,7 +243,7 @@ func applyStep(ctx context.Context, c *client.Client, s step) error {
 			obj.SetOwnerReferences(kept)
 		})
 	case dropFinalizer:
-		return mutate(ctx, c, s.target.obj, func(obj api.Object) {
+		return f.mutate(ctx, c, s.target, func(obj api.Object) {
 			var kept []string
 			for _, f := range obj.GetFinalizers() {
 				if f != s.finalizer {
@@ -220,9 +256,12 @@ func applyStep(ctx context.Context, c *client.Client, s step) error {
 	return fmt.Errorf("no such verb %q", s.verb)
 }
 
-func mutate(ctx context.Context, c *client.Client, target api.Object, change func(api.Object)) error {
-	_, err := c.Mutate(ctx, target, "", func(obj api.Object) error {
-		if obj.GetUID() == target.GetUID() {
+func (f *foreigners) mutate(ctx context.Context, c *client.Client, target item, change func(api.Object)) error {
+	if target.foreign != nil {
+		return f.patch(ctx, target, change)
+	}
+	_, err := c.Mutate(ctx, target.obj, "", func(obj api.Object) error {
+		if obj.GetUID() == target.obj.GetUID() {
 			change(obj)
 		}
 		return nil

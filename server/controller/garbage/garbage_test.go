@@ -17,7 +17,7 @@ import (
 )
 
 func start(t *testing.T) *World {
-	return Start(t, func(func() time.Time) []controller.Controller { return []controller.Controller{garbage.New()} })
+	return Start(t, func(func() time.Time) []controller.Controller { return []controller.Controller{garbage.New(nil)} })
 }
 
 func ownedBy(w *World, owners ...api.Object) (refs []metav1.OwnerReference) {

@@ -18,7 +18,7 @@ import (
 
 func start(t *testing.T) *World {
 	return Start(t, func(now func() time.Time) []controller.Controller {
-		return []controller.Controller{job.New(now), garbage.New()}
+		return []controller.Controller{job.New(now), garbage.New(nil)}
 	})
 }
 

@@ -10,11 +10,11 @@ import (
 )
 
 // decideConditions says in upstream's five conditions what keeps the namespace; changed is false if that is known already.
-func decideConditions(have []corev1.NamespaceCondition, left []content, failed error, now metav1.Time) (want []corev1.NamespaceCondition, changed bool) {
+func decideConditions(have []corev1.NamespaceCondition, left []content, undiscovered, failed error, now metav1.Time) (want []corev1.NamespaceCondition, changed bool) {
 	var remaining, waiting []string
 	finalizers := map[string]int{}
 	for _, found := range left {
-		remaining = append(remaining, fmt.Sprintf("%s has %d resource instances", found.kind.GroupResource(), len(found.objects)))
+		remaining = append(remaining, fmt.Sprintf("%s has %d resource instances", found.resource, len(found.objects)))
 		for _, obj := range found.objects {
 			for _, f := range obj.GetFinalizers() {
 				finalizers[f]++
@@ -34,11 +34,14 @@ func decideConditions(have []corev1.NamespaceCondition, left []content, failed e
 		}
 		changed = setCondition(&want, c) || changed
 	}
-	message := ""
+	message, undiscoveredMessage := "", ""
 	if failed != nil {
 		message = "Failed to delete all resource types: " + failed.Error()
 	}
-	set(corev1.NamespaceDeletionDiscoveryFailure, false, "ResourcesDiscovered", "All resources successfully discovered", "", "")
+	if undiscovered != nil {
+		undiscoveredMessage = undiscovered.Error()
+	}
+	set(corev1.NamespaceDeletionDiscoveryFailure, undiscovered != nil, "ResourcesDiscovered", "All resources successfully discovered", "DiscoveryFailed", undiscoveredMessage)
 	set(corev1.NamespaceDeletionGVParsingFailure, false, "ParsedGroupVersions", "All legacy kube types successfully parsed", "", "")
 	set(corev1.NamespaceDeletionContentFailure, failed != nil, "ContentDeleted", "All content successfully deleted, may be waiting on finalization", "ContentDeletionFailed", message)
 	set(corev1.NamespaceContentRemaining, len(remaining) > 0, "ContentRemoved", "All content successfully removed", "SomeResourcesRemain", "Some resources are remaining: "+strings.Join(remaining, ", "))

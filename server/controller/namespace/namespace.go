@@ -1,18 +1,21 @@
 // Package namespace empties namespaces that are being deleted and then lets them go.
 //
 // Pods go first, since they use the rest (KEP-5080); when no pod is left, everything else goes. What still stands is
-// told in the namespace's conditions. When nothing is left the "kubernetes" finalizer is removed, and the registry
-// removes the namespace.
+// told in the namespace's conditions. With the rest go the objects that other API servers keep in the namespace; as long as
+// one of these servers cannot say what it keeps, the namespace stays, because what it keeps would come back with it.
+// When nothing is left the "kubernetes" finalizer is removed, and the registry removes the namespace.
 package namespace
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/client"
@@ -20,49 +23,59 @@ import (
 	"codeberg.org/skiff/skiff/server/store"
 )
 
-// New returns the controller; its keys are namespaces. now stamps conditions.
-func New(now func() metav1.Time) controller.Controller {
+const name = "namespace-controller"
+
+// New returns the controller; its keys are namespaces. now stamps conditions; foreign may be nil.
+func New(now func() metav1.Time, foreign controller.Foreign) controller.Controller {
 	return controller.Controller{
-		Name:    "namespace-controller",
+		Name:    name,
 		Workers: 4,
 		Inputs: []controller.Input{{Keys: func(s client.Snapshot, e *store.Event) []string {
-			name := e.Object.GetNamespace()
+			key := e.Object.GetNamespace()
 			if ns, ok := e.Object.(*corev1.Namespace); ok {
-				name = ns.Name
-			} else if name == "" {
+				key = ns.Name
+			} else if key == "" {
 				return nil
 			}
-			if ns, ok := client.Get[*corev1.Namespace](s, "", name); !ok || ns.DeletionTimestamp == nil {
+			if ns, ok := client.Get[*corev1.Namespace](s, "", key); !ok || ns.DeletionTimestamp == nil {
 				return nil
 			}
-			return []string{name}
+			return []string{key}
 		}}},
 		Reconcile: func(ctx context.Context, c *client.Client, key string) (controller.Result, error) {
 			ns, ok := client.Get[*corev1.Namespace](c.Snapshot(), "", key)
 			if !ok || ns.DeletionTimestamp == nil {
 				return controller.Result{}, nil
 			}
-			return controller.Result{}, reconcile(ctx, c, ns, now())
+			return reconcile(ctx, c, foreign, ns, now())
 		},
 	}
 }
 
-func reconcile(ctx context.Context, c *client.Client, ns *corev1.Namespace, now metav1.Time) error {
+func reconcile(ctx context.Context, c *client.Client, foreign controller.Foreign, ns *corev1.Namespace, now metav1.Time) (result controller.Result, err error) {
 	failed := apply(ctx, c, decide(observe(c, ns.Name)))
 	left := observe(c, ns.Name)
-	if conditions, changed := decideConditions(ns.Status.Conditions, left, failed, now); changed {
+	var undiscovered error
+	if foreign != nil && !hasPods(left) {
+		found, missing, err := emptyForeign(ctx, foreign, ns.Name)
+		if len(found) > 0 {
+			result.After = foreignRecheck
+		}
+		left, undiscovered, failed = append(left, found...), missing, errors.Join(failed, err)
+	}
+	if conditions, changed := decideConditions(ns.Status.Conditions, left, undiscovered, failed, now); changed {
 		_, err := c.Mutate(ctx, ns, "status", func(obj api.Object) error {
 			obj.(*corev1.Namespace).Status.Conditions = conditions
 			return nil
 		})
 		if err != nil {
-			return gone(err)
+			return controller.Result{}, gone(err)
 		}
 	}
-	if failed != nil || len(left) > 0 {
-		return failed // a deletion of what is left wakes this loop again
+	if failed = errors.Join(undiscovered, failed); failed != nil || len(left) > 0 {
+		return result, failed // a deletion of what is left wakes this loop again
 	}
-	_, err := c.Mutate(ctx, ns, "finalize", func(obj api.Object) error {
+	_, err = c.Mutate(ctx, ns, "finalize", func(obj api.Object) error {
 		next := obj.(*corev1.Namespace)
 		var kept []corev1.FinalizerName
 		for _, f := range next.Spec.Finalizers {
@@ -73,7 +86,7 @@ func reconcile(ctx context.Context, c *client.Client, ns *corev1.Namespace, now 
 		next.Spec.Finalizers = kept
 		return nil
 	})
-	return gone(err)
+	return controller.Result{}, gone(err)
 }
 
 func gone(err error) error {
@@ -85,8 +98,14 @@ func gone(err error) error {
 
 // content is the objects of one kind in the namespace.
 type content struct {
-	kind    *api.Kind
-	objects []api.Object
+	resource schema.GroupResource
+	objects  []api.Object
+}
+
+var podResource = corev1.Resource("pods")
+
+func hasPods(all []content) bool {
+	return slices.ContainsFunc(all, func(found content) bool { return found.resource == podResource })
 }
 
 func observe(c *client.Client, namespace string) []content {
@@ -96,7 +115,7 @@ func observe(c *client.Client, namespace string) []content {
 		if !kind.Namespaced || kind.Virtual {
 			continue
 		}
-		found := content{kind: kind}
+		found := content{resource: kind.GroupResource()}
 		for obj := range snap.Snapshot.List(kind, namespace, "") {
 			found.objects = append(found.objects, obj)
 		}
@@ -110,21 +129,18 @@ func observe(c *client.Client, namespace string) []content {
 // decide returns the objects to delete now: the pods, and without pods everything that is not being deleted already.
 func decide(all []content) []api.Object {
 	var pods, others []api.Object
-	hasPods := false
 	for _, found := range all {
 		for _, obj := range found.objects {
-			isPod := found.kind.Group == "" && found.kind.Plural == "pods"
-			hasPods = hasPods || isPod
 			switch {
 			case obj.GetDeletionTimestamp() != nil:
-			case isPod:
+			case found.resource == podResource:
 				pods = append(pods, obj)
 			default:
 				others = append(others, obj)
 			}
 		}
 	}
-	if hasPods {
+	if hasPods(all) {
 		return pods
 	}
 	return others

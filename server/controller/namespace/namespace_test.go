@@ -16,7 +16,7 @@ import (
 
 func start(t *testing.T) *World {
 	return Start(t, func(now func() time.Time) []controller.Controller {
-		return []controller.Controller{namespace.New(func() metav1.Time { return metav1.NewTime(now()) }), serviceaccount.New(), rootca.New([]byte("bundle"))}
+		return []controller.Controller{namespace.New(func() metav1.Time { return metav1.NewTime(now()) }, nil), serviceaccount.New(), rootca.New([]byte("bundle"))}
 	})
 }
 

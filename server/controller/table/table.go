@@ -60,6 +60,8 @@ type Config struct {
 	// SignCertificate is the cluster's authority; IssueToken signs the tokens that live in Secrets.
 	SignCertificate csrsigning.Sign
 	IssueToken      serviceaccounttoken.Issue
+	// Foreign is the way to what other API servers keep; nil for none.
+	Foreign controller.Foreign
 }
 
 // OfAPIServer are the loops that make the API itself work: upstream runs them in its API server.
@@ -86,8 +88,8 @@ func Controllers(c Config) []controller.Controller {
 		csrsigning.New(c.Now, c.SignCertificate),
 		csrcleaner.New(c.Now),
 		clusterroleaggregation.New(),
-		namespace.New(func() metav1.Time { return metav1.NewTime(c.Now()) }),
-		garbage.New(),
+		namespace.New(func() metav1.Time { return metav1.NewTime(c.Now()) }, c.Foreign),
+		garbage.New(c.Foreign),
 		nodeipam.New(c.NodeRanges),
 		nodelifecycle.New(c.Now, c.NodeGrace),
 		tainteviction.New(c.Now),

@@ -17,7 +17,7 @@ import (
 
 func TestAFinishedJobGoesWithItsPods(t *testing.T) {
 	w := Start(t, func(now func() time.Time) []controller.Controller {
-		return []controller.Controller{job.New(now), garbage.New(), ttlafterfinished.New(now)}
+		return []controller.Controller{job.New(now), garbage.New(nil), ttlafterfinished.New(now)}
 	})
 	ttl := int32(60)
 	template := Template("x")
