@@ -174,6 +174,8 @@ type Subresource struct {
 
 	// Project shows the stored object as this subresource's type (scale); nil means the object itself.
 	Project func(stored Object) (runtime.Object, error)
+	// Has tells why a stored object has nothing that a get could show; nil means that all have. Updates may add it.
+	Has func(stored Object) error
 	// Inject returns a copy of stored, changed by what was sent: the one place that says what this subresource may
 	// touch. For status it copies status (and nothing of spec). It must not change stored or sent.
 	Inject func(stored Object, sent runtime.Object) (Object, error)

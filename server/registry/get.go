@@ -34,6 +34,11 @@ func (r *Registry) Get(ctx context.Context, req Request, opts metav1.GetOptions)
 	if obj, err = req.spoken(obj); err != nil {
 		return nil, statusError(req.Kind, "get", req.Name, err)
 	}
+	if sub != nil && sub.Has != nil {
+		if err := sub.Has(obj); err != nil {
+			return nil, apierrors.NewInternalError(err)
+		}
+	}
 	return project(sub, obj)
 }
 

@@ -177,7 +177,7 @@ func (u *update) checkSent(sent metav1.Object, old api.Object) error {
 		return conflict(k, u.req.Name, "Precondition failed: UID in precondition: %v, UID in object meta: %v", sent.GetUID(), old.GetUID())
 	}
 	switch rv := sent.GetResourceVersion(); {
-	case rv == "" && u.sub == nil && !k.AllowUnconditionalUpdate && !u.opts.Apply:
+	case rv == "" && (u.sub == nil || u.sub.Project == nil) && !k.AllowUnconditionalUpdate && !u.opts.Apply:
 		return apierrors.NewInvalid(schema.GroupKind{Group: k.Group, Kind: k.Kind}, u.req.Name, field.ErrorList{
 			field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update"),
 		})
