@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"path"
 	"time"
@@ -22,6 +23,8 @@ type authentication struct {
 	// bearers are the tokens of the chain, for TokenReviews.
 	bearers authn.Bearers
 	oidc    *oidc.Authenticator
+	// anonymous tells on which paths callers may be so.
+	anonymous func(path string) bool
 	// used carries Secrets whose tokens are used to what labels them.
 	used chan [2]string
 }
@@ -51,8 +54,26 @@ func (s *Server) wireAuthentication() (err error) {
 		return err
 	}
 	a.bearers = append(a.bearers, authn.ForServer(audiences, a.oidc.Find))
+	if a.anonymous, err = s.cfg.anonymous(a.oidc.Anonymous); err != nil {
+		return err
+	}
 	a.chain = []authn.Authenticator{authn.RequestHeader(s.frontCA.Pool(), []string{aggregation.FrontProxyName}, now), authn.NewCertificates(s.ca.Pool(), now), a.bearers}
 	return nil
+}
+
+// anonymous is what the flag and the file say together.
+func (c *Config) anonymous(file *oidc.AnonymousConfig) (func(path string) bool, error) {
+	if file == nil {
+		return func(string) bool { return c.AnonymousAuth }, nil
+	}
+	if !c.AnonymousAuth {
+		return nil, errors.New("--anonymous-auth and anonymous of the AuthenticationConfiguration exclude each other")
+	}
+	paths := map[string]bool{}
+	for _, condition := range file.Conditions {
+		paths[condition.Path] = true
+	}
+	return func(path string) bool { return file.Enabled && (len(paths) == 0 || paths[path]) }, nil
 }
 
 // labelUsedTokens writes into Secrets with tokens that they are used, once a day, so that those which are not can be found.

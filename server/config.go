@@ -47,6 +47,8 @@ type Config struct {
 	AuthenticationConfig string
 	OIDC                 oidc.Flags
 	TokenAuthFile        string
+	// AnonymousAuth lets requests without credentials be those of system:anonymous; AuthenticationConfig may say more about it.
+	AnonymousAuth bool
 	// Audit is the audit log: its policy and where it goes.
 	Audit audit.Config
 	// EncryptionProviderConfig is an EncryptionConfiguration of the operator's own; "": keys that the server looks after.
@@ -99,6 +101,7 @@ func (c *Config) addAuthenticationFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&c.ServiceAccountKeyFiles, "service-account-key-file", nil, "file with more keys that verify service-account tokens")
 	f.StringVar(&c.ServiceAccountJWKSURI, "service-account-jwks-uri", "", "URL of the keys in the discovery document of the issuer (default: this server's)")
 	f.StringVar(&c.AuthenticationConfig, "authentication-config", "", "file with an AuthenticationConfiguration: OIDC issuers, claim mappings, CEL rules")
+	f.BoolVar(&c.AnonymousAuth, "anonymous-auth", true, "requests without credentials are those of the user system:anonymous, who gets what roles give to the group system:unauthenticated; otherwise they are refused")
 	f.StringVar(&c.TokenAuthFile, "token-auth-file", "", "CSV file with static tokens: token,user,uid,\"group,…\"")
 	o := &c.OIDC
 	f.StringVar(&o.IssuerURL, "oidc-issuer-url", "", "https URL of an OpenID Connect provider")

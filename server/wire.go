@@ -90,7 +90,7 @@ func (s *Server) wireAPI() error {
 		Registry: s.registry, Catalogue: s.catalogue, Store: s.store,
 		Listen:         net.JoinHostPort(s.cfg.BindAddress, strconv.Itoa(s.cfg.Port)),
 		GetCertificate: s.serving.GetCertificate, ClientCAs: s.clientCAs(),
-		Authenticators: s.authentication.chain, Authorizers: chain,
+		Authenticators: s.authentication.chain, Anonymous: s.authentication.anonymous, Authorizers: chain,
 		Version:  versionInfo(),
 		CABundle: s.ca.PEM, OpenIDConfiguration: s.openID, JWKS: s.jwks,
 		DialNode: s.dialNode, KubeletTLS: s.kubeletTLS,

@@ -272,7 +272,7 @@ func TestStrangers(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/", "/api", "/apis", "/openapi/v2", "/openapi/v3", "/metrics", "/api/v1/nodes", "/api/v1/namespaces/kube-system/secrets", "/debug/pprof/", "/logs"} {
-		if a := s.send(client, "GET", path, "", "", nil); a.code != 401 || a.Reason != metav1.StatusReasonUnauthorized {
+		if a := s.send(client, "GET", path, "", "", nil); a.code != 403 || a.Reason != metav1.StatusReasonForbidden || !strings.Contains(a.body, "system:anonymous") {
 			t.Errorf("anonymous %s: %d %s", path, a.code, cut(a.body))
 		}
 	}
@@ -281,10 +281,10 @@ func TestStrangers(t *testing.T) {
 			t.Errorf("%s: %d %s", what, a.code, cut(a.body))
 		}
 	}
-	if a := s.send(client, "GET", "/api/v1/nodes", "", "", map[string]string{"Impersonate-User": "admin"}); a.code != 401 {
+	if a := s.send(client, "GET", "/api/v1/nodes", "", "", map[string]string{"Impersonate-User": "admin"}); a.code != 403 {
 		t.Errorf("impersonation by a stranger: %d %s", a.code, cut(a.body))
 	}
-	if a := s.send(client, "GET", "/api/v1/nodes", "", "", map[string]string{"X-Remote-User": "admin", "X-Remote-Group": "system:masters"}); a.code != 401 {
+	if a := s.send(client, "GET", "/api/v1/nodes", "", "", map[string]string{"X-Remote-User": "admin", "X-Remote-Group": "system:masters"}); a.code != 403 || !strings.Contains(a.body, "system:anonymous") {
 		t.Errorf("headers of a proxy: %d %s", a.code, cut(a.body))
 	}
 }

@@ -40,6 +40,8 @@ type Config struct {
 
 	// Authenticators are asked in order; the first that knows the caller wins.
 	Authenticators []authn.Authenticator
+	// Anonymous tells for a path whether who shows no credentials may go on to authorization, as system:anonymous. Nil: nobody.
+	Anonymous func(path string) bool
 	// Authorizers are asked in order; the first opinion wins.
 	Authorizers authz.Chain
 

@@ -137,10 +137,10 @@ func nameOfSelector(selector string) (string, bool) {
 // serve authenticates, waits for the request's turn, authorizes and serves.
 func (s *Server) serve(w *response, r *http.Request, p path, query url.Values) error {
 	u, err := s.authenticate(r, &p)
+	if r.ProtoMajor == 2 && (err != nil || u == authn.Anonymous) {
+		w.Header()["Connection"] = closing // nobody we know gets to open streams on one connection without end
+	}
 	if err != nil {
-		if r.ProtoMajor == 2 {
-			w.Header()["Connection"] = closing // nobody we know gets to open streams on one connection without end
-		}
 		if auditErr := s.beginAudit(w, r, &p, nil); auditErr != nil {
 			return auditErr
 		}
@@ -170,7 +170,7 @@ func (s *Server) serve(w *response, r *http.Request, p path, query url.Values) e
 	return s.serveResource(w, r, p, query, u)
 }
 
-// authenticate asks the authenticators. A caller nobody knows is anonymous, which is good for public paths only.
+// authenticate asks the authenticators. Who shows nothing is anonymous, if that may be; who shows something wrong is refused.
 func (s *Server) authenticate(r *http.Request, p *path) (user.Info, error) {
 	if u, ok := r.Context().Value(userKey{}).(user.Info); ok {
 		return u, nil
@@ -187,7 +187,7 @@ func (s *Server) authenticate(r *http.Request, p *path) (user.Info, error) {
 			return u, nil
 		}
 	}
-	if !p.resource && s.isPublic(r.URL.Path) {
+	if !p.resource && s.public[r.URL.Path] || refused == nil && s.cfg.Anonymous != nil && s.cfg.Anonymous(r.URL.Path) {
 		return authn.Anonymous, nil
 	}
 	if refused != nil {
@@ -196,13 +196,8 @@ func (s *Server) authenticate(r *http.Request, p *path) (user.Info, error) {
 	return nil, errUnauthorized()
 }
 
-func (s *Server) isPublic(path string) bool {
-	if s.public[path] {
-		return true
-	}
-	first, _, more := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	return more && (first == "healthz" || first == "livez" || first == "readyz")
-}
+// isHealth names the paths that need no permission, so that they answer before there are any roles.
+func isHealth(path string) bool { return path == "/healthz" || path == "/livez" || path == "/readyz" }
 
 // userKey carries the user of a request that came in-process.
 type userKey struct{}
@@ -224,9 +219,9 @@ func attributes(r *http.Request, p *path, u user.Info) *authz.Attributes {
 		Subresource: p.sub, Namespace: p.namespace, Name: name, Fields: p.fields}
 }
 
-// authorize asks the chain. Public paths need nobody's permission.
+// authorize asks the chain.
 func (s *Server) authorize(ctx context.Context, a *authz.Attributes, p *path, r *http.Request, rec *audit.Record) error {
-	if !p.resource && s.isPublic(a.Path) && !mutating(r.Method) || s.public[a.Path] {
+	if !p.resource && (s.public[a.Path] || isHealth(a.Path) && !mutating(r.Method)) {
 		return nil
 	}
 	decision, reason := s.cfg.Authorizers.Opinion(ctx, a)

@@ -45,7 +45,7 @@ func New(cfg Config) (*Server, error) {
 		cfg:       cfg,
 		discovery: discovery.New(cfg.Catalogue),
 		openapi:   openapi.New(cfg.Catalogue, cfg.Version.GitVersion),
-		public:    map[string]bool{"/healthz": true, "/livez": true, "/readyz": true, "/version": true, "/cacerts": true},
+		public:    map[string]bool{"/cacerts": true},
 		streams:   newStreams(cfg.MaxStreams),
 		heavy:     newHeavy(),
 		stopping:  make(chan struct{}),

@@ -3,6 +3,7 @@ package apiserver_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -87,10 +88,14 @@ func newEnv(t testing.TB, change ...func(*apiserver.Config)) *env {
 			if u, ok := users[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]; ok {
 				return u, nil
 			}
+			if r.Header.Get("Authorization") != "" {
+				return nil, errors.New("invalid bearer token")
+			}
 			return nil, nil
 		})},
-		CABundle: func() []byte { return []byte("PEM") },
-		Version:  version.Info{Major: "1", Minor: "37", GitVersion: "v1.37.2+skiff0"},
+		Anonymous: func(path string) bool { return path != "/readyz" },
+		CABundle:  func() []byte { return []byte("PEM") },
+		Version:   version.Info{Major: "1", Minor: "37", GitVersion: "v1.37.2+skiff0"},
 	}
 	for _, f := range change {
 		f(&cfg)
@@ -168,6 +173,11 @@ func TestStatusCodesAndMessages(t *testing.T) {
 		{"wrong version", "POST", cms, `{"apiVersion":"v2","kind":"ConfigMap"}`, nil, 400, "the API version in the data (v2) does not match the expected API version (v1)"},
 		{"wrong namespace", "POST", cms, `{"metadata":{"name":"x","namespace":"other"}}`, nil, 400, "the namespace of the provided object does not match the namespace sent on the request"},
 		{"wrong name", "PUT", cms + "/there", fmt.Sprintf(configMap, "other"), nil, 400, "the name of the object (other) does not match the name on the URL (there)"},
+		{"budget", "POST", "/apis/policy/v1/namespaces/default/poddisruptionbudgets", `{"metadata":{"name":"x"},"spec":{"minAvailable":1,"selector":{}}}`, nil, 201, ""},
+		{"update without version", "PUT", "/apis/policy/v1/namespaces/default/poddisruptionbudgets/x", `{"metadata":{"name":"x"},"spec":{"minAvailable":1,"selector":{}}}`, nil, 422, "metadata.resourceVersion: Invalid value: 0: must be specified for an update"},
+		{"status update without version", "PUT", "/apis/policy/v1/namespaces/default/poddisruptionbudgets/x/status", `{"metadata":{"name":"x"},"spec":{"minAvailable":1,"selector":{}}}`, nil, 422, "metadata.resourceVersion: Invalid value: 0: must be specified for an update"},
+		{"update creates no budget", "PUT", "/apis/policy/v1/namespaces/default/poddisruptionbudgets/y", `{"metadata":{"name":"y"}}`, nil, 404, `poddisruptionbudgets.policy \"y\" not found`},
+		{"update creates a lease", "PUT", "/apis/coordination.k8s.io/v1/namespaces/default/leases/y", `{"metadata":{"name":"y"},"spec":{}}`, nil, 201, ""},
 		{"unknown field, strict", "POST", cms + "?fieldValidation=Strict", `{"metadata":{"name":"x"},"foo":1,"data":{"a":"b"}}`, nil, 400, `strict decoding error: unknown field \"foo\"`},
 		{"duplicate field, strict", "POST", cms + "?fieldValidation=Strict", `{"metadata":{"name":"x"},"data":{},"data":{}}`, nil, 400, `strict decoding error: duplicate field \"data\"`},
 		{"bad directive", "POST", cms + "?fieldValidation=Maybe", fmt.Sprintf(configMap, "x"), nil, 422, "fieldValidation"},
@@ -182,17 +192,25 @@ func TestStatusCodesAndMessages(t *testing.T) {
 		{"bad includeObject", "GET", cms + "?includeObject=x", "", []string{"Accept: application/json;as=Table;v=v1;g=meta.k8s.io"}, 400, "includeObject"},
 		{"bad grace period", "DELETE", cms + "/there?gracePeriodSeconds=x", "", nil, 400, "gracePeriodSeconds"},
 		{"bad propagation", "DELETE", cms + "/there?propagationPolicy=x", "", nil, 422, "propagationPolicy"},
-		{"no credentials", "GET", cms, "", []string{"Authorization: "}, 401, `"reason":"Unauthorized"`},
+		{"no credentials", "GET", cms, "", []string{"Authorization: "}, 403, `"message":"configmaps is forbidden: User \"system:anonymous\" cannot list resource \"configmaps\" in API group \"\" in the namespace \"default\""`},
+		{"no credentials, path", "GET", "/metrics", "", []string{"Authorization: "}, 403, `"message":"forbidden: User \"system:anonymous\" cannot get path \"/metrics\""`},
+		{"no credentials, impersonating", "GET", cms, "", []string{"Authorization: ", "Impersonate-User: admin"}, 403, `users \"admin\" is forbidden: User \"system:anonymous\" cannot impersonate resource \"users\"`},
 		{"bad credentials", "GET", cms, "", []string{"Authorization: Bearer nobody"}, 401, "Unauthorized"},
 		{"not allowed", "GET", cms, "", []string{"Authorization: Bearer jane"}, 403, `configmaps is forbidden: User \"jane\" cannot list resource \"configmaps\" in API group \"\" in the namespace \"default\"`},
 		{"not allowed, one", "DELETE", "/api/v1/nodes/x", "", []string{"Authorization: Bearer jane"}, 403, `nodes \"x\" is forbidden: User \"jane\" cannot delete resource \"nodes\" in API group \"\" at the cluster scope`},
 		{"not allowed, path", "GET", "/metrics", "", []string{"Authorization: Bearer jane"}, 403, `User \"jane\" cannot get path \"/metrics\"`},
 		{"public", "GET", "/livez", "", []string{"Authorization: "}, 200, "ok"},
-		{"public, one check", "GET", "/readyz/etcd", "", []string{"Authorization: "}, 200, "ok"},
-		{"public, verbose", "GET", "/readyz?verbose", "", []string{"Authorization: "}, 200, "[+]etcd ok"},
-		{"public, version", "GET", "/version", "", []string{"Authorization: "}, 200, `"gitVersion": "v1.37.2+skiff0"`},
+		{"public, verbose", "GET", "/livez?verbose", "", []string{"Authorization: "}, 200, "[+]ping ok"},
+		{"public, bad credentials", "GET", "/livez", "", []string{"Authorization: Bearer nobody"}, 401, "Unauthorized"},
+		{"public, another verb", "POST", "/livez", "", []string{"Authorization: "}, 403, ""},
+		{"not even anonymous", "GET", "/readyz", "", []string{"Authorization: "}, 401, "Unauthorized"},
+		{"one check", "GET", "/readyz/etcd", "", nil, 200, "ok"},
+		{"one check is not public", "GET", "/livez/ping", "", []string{"Authorization: "}, 403, ""},
+		{"verbose", "GET", "/readyz?verbose", "", nil, 200, "[+]etcd ok"},
+		{"version", "GET", "/version", "", nil, 200, `"gitVersion": "v1.37.2+skiff0"`},
 		{"public, CA", "GET", "/cacerts", "", []string{"Authorization: "}, 200, "PEM"},
-		{"discovery is not public", "GET", "/api", "", []string{"Authorization: "}, 401, ""},
+		{"public, bad credentials and the CA", "GET", "/cacerts", "", []string{"Authorization: Bearer nobody"}, 200, "PEM"},
+		{"discovery is not public", "GET", "/api", "", []string{"Authorization: "}, 403, ""},
 		{"impersonate", "GET", cms, "", []string{"Impersonate-User: jane"}, 403, `User \"jane\" cannot list`},
 		{"impersonate without right", "GET", cms, "", []string{"Authorization: Bearer jane", "Impersonate-User: admin"}, 403, `cannot impersonate resource \"users\"`},
 		{"groups without user", "GET", cms, "", []string{"Impersonate-Group: a"}, 400, "without impersonating a user"},

@@ -39,8 +39,8 @@ var algorithms = []string{"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", 
 // maxConfig bounds the configuration file.
 const maxConfig = 1 << 20
 
-// issuers reads the configuration; none is no error.
-func (c *Config) issuers() ([]apiserver.JWTAuthenticator, error) {
+// read the configuration; no issuers are no error.
+func (c *Config) read() (*apiserver.AuthenticationConfiguration, error) {
 	switch {
 	case c.File != "" && c.Flags.IssuerURL != "":
 		return nil, errors.New("--authentication-config and --oidc-issuer-url exclude each other")
@@ -49,21 +49,24 @@ func (c *Config) issuers() ([]apiserver.JWTAuthenticator, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read AuthenticationConfiguration: %w", err)
 		}
-		jwt, err := Parse(data, c.OwnIssuers)
+		config, err := Parse(data, c.OwnIssuers)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.File, err)
 		}
-		return jwt, nil
+		return config, nil
 	case c.Flags.IssuerURL != "":
-		return c.Flags.issuers(c.OwnIssuers)
+		return c.Flags.read(c.OwnIssuers)
 	case c.Flags.ClientID != "":
 		return nil, errors.New("--oidc-client-id needs --oidc-issuer-url")
 	}
-	return nil, nil
+	return &apiserver.AuthenticationConfiguration{}, nil
 }
 
+// AnonymousConfig is what an AuthenticationConfiguration may say of callers without credentials.
+type AnonymousConfig = apiserver.AnonymousAuthConfig
+
 // Parse reads an AuthenticationConfiguration, strictly, in any version that upstream has.
-func Parse(data []byte, ownIssuers []string) ([]apiserver.JWTAuthenticator, error) {
+func Parse(data []byte, ownIssuers []string) (*apiserver.AuthenticationConfiguration, error) {
 	if len(data) > maxConfig {
 		return nil, fmt.Errorf("AuthenticationConfiguration has %d bytes, the limit is %d", len(data), maxConfig)
 	}
@@ -77,17 +80,14 @@ func Parse(data []byte, ownIssuers []string) ([]apiserver.JWTAuthenticator, erro
 	if !ok {
 		return nil, fmt.Errorf("expected an AuthenticationConfiguration, got %T", obj)
 	}
-	if config.Anonymous != nil {
-		return nil, errors.New("anonymous: who is not authenticated gets health, version and the CA, and that cannot be changed")
-	}
 	if errs := validation.ValidateAuthenticationConfiguration(authenticationcel.NewDefaultCompiler(), config, ownIssuers); len(errs) > 0 {
 		return nil, fmt.Errorf("AuthenticationConfiguration: %w", errs.ToAggregate())
 	}
-	return config.JWT, nil
+	return config, nil
 }
 
-// issuers makes of the flags what a file would say.
-func (f *Flags) issuers(ownIssuers []string) ([]apiserver.JWTAuthenticator, error) {
+// read makes of the flags what a file would say.
+func (f *Flags) read(ownIssuers []string) (*apiserver.AuthenticationConfiguration, error) {
 	if f.ClientID == "" {
 		return nil, errors.New("--oidc-issuer-url needs --oidc-client-id")
 	}
@@ -124,5 +124,5 @@ func (f *Flags) issuers(ownIssuers []string) ([]apiserver.JWTAuthenticator, erro
 	if errs := validation.ValidateAuthenticationConfiguration(authenticationcel.NewDefaultCompiler(), config, ownIssuers); len(errs) > 0 {
 		return nil, fmt.Errorf("--oidc-*: %w", errs.ToAggregate())
 	}
-	return config.JWT, nil
+	return config, nil
 }

@@ -20,6 +20,8 @@ import (
 type Authenticator struct {
 	issuers map[string]*issuer
 	log     *slog.Logger
+	// Anonymous is what the configuration file says of callers without credentials; nil when it says nothing.
+	Anonymous *AnonymousConfig
 }
 
 // issuer is one element of the configuration.
@@ -31,7 +33,7 @@ type issuer struct {
 
 // New reads the configuration. It reaches no network: Run does.
 func New(c Config, now func() time.Time, log *slog.Logger) (*Authenticator, error) {
-	list, err := c.issuers()
+	file, err := c.read()
 	if err != nil {
 		return nil, err
 	}
@@ -41,8 +43,8 @@ func New(c Config, now func() time.Time, log *slog.Logger) (*Authenticator, erro
 			algs = []string{"RS256"}
 		}
 	}
-	a := &Authenticator{issuers: map[string]*issuer{}, log: log}
-	for _, config := range list {
+	a := &Authenticator{issuers: map[string]*issuer{}, log: log, Anonymous: file.Anonymous}
+	for _, config := range file.JWT {
 		rules, errs := validation.CompileAndValidateJWTAuthenticator(authenticationcel.NewDefaultCompiler(), config, c.OwnIssuers)
 		if len(errs) > 0 {
 			return nil, fmt.Errorf("issuer %s: %w", config.Issuer.URL, errs.ToAggregate())
