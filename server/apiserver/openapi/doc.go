@@ -8,6 +8,7 @@
 //   - fields, their types and documentation, patch strategies and merge keys: the Go types and their SwaggerDoc
 //   - list types, map types, map keys, unions and defaults: the schema of server-side apply (registry/managedfields)
 //   - enums: enums.txt, which a test holds to the sources of k8s.io/api
+//   - documentation of types without SwaggerDoc: descriptions.txt
 //   - what is required: the json tags, and the exceptions in required.go
 //   - custom kinds: api.Version.Schema, which v2 shows with what it has no words for left out
 //   - group versions of other servers: [Documents.SetForeign]

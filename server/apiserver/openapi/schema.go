@@ -115,7 +115,7 @@ func swaggerDoc(t reflect.Type) map[string]string {
 	if s, ok := reflect.New(t).Interface().(interface{ SwaggerDoc() map[string]string }); ok {
 		return s.SwaggerDoc()
 	}
-	return nil
+	return described(t)
 }
 
 // isSpecial says that a struct type is not written as an object of its fields.
