@@ -173,6 +173,36 @@ func TestAttach(t *testing.T) {
 	s.saysInTime(ticks, "tick\ntick")
 }
 
+// TestWebSockets: kubectl prefers websockets to SPDY, and says at -v=5 when it has to fall back.
+func TestWebSockets(t *testing.T) {
+	s := newSpace(t)
+	s.apply(deployment("web", 1) + shell("a", "while read x; do echo got $x; done", "stdin: true"))
+	s.kubectl("rollout", "status", "deployment/web", "--timeout=45s")
+	s.ready("a")
+	said := func(what, log string) {
+		t.Helper()
+		if strings.Contains(log, "fallback") {
+			t.Errorf("%s fell back:\n%s", what, cut(log))
+		}
+	}
+	exec, _ := s.start("-v=8", "exec", "a", "--", "echo", "hello")
+	s.saysInTime(exec, "\nhello\n")
+	s.contains("exec", exec.String(), "v5.channel.k8s.io", "101 Switching Protocols")
+	said("exec", exec.String())
+	attach, _ := s.start("-v=8", "attach", "a")
+	s.saysInTime(attach, "101 Switching Protocols")
+	said("attach", attach.String())
+	forward, _ := s.start("-v=8", "port-forward", "deployment/web", ":8080")
+	s.saysInTime(forward, "Forwarding from 127.0.0.1:")
+	body, err := s.curl("http://" + regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(forward.String()[strings.Index(forward.String(), "Forwarding from"):]))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, forward.String())
+	}
+	s.contains("port-forward", body, "v1 web-")
+	s.contains("port-forward", forward.String(), "SPDY/3.1+portforward.k8s.io")
+	said("port-forward", forward.String())
+}
+
 // TestProxy: kubectl proxy, and the proxy subresources of pods and Services.
 func TestProxy(t *testing.T) {
 	s := newSpace(t)
