@@ -1,6 +1,7 @@
 package openapi
 
 import (
+	"encoding/json"
 	"io"
 	"strings"
 	"testing"
@@ -10,16 +11,17 @@ import (
 	explain "k8s.io/kubectl/pkg/explain/v2"
 )
 
-// published is what kubectl explain reads: the index and the documents of the group versions.
+// published is what kubectl explain reads: the documents of the group versions.
 type published struct {
-	t    *testing.T
-	docs *Documents
+	t        *testing.T
+	docs     *Documents
+	versions []schema.GroupVersion
 }
 
 func (p published) Paths() (map[string]clientopenapi.GroupVersion, error) {
 	all := map[string]clientopenapi.GroupVersion{}
-	for _, path := range p.docs.paths() {
-		all[path] = publishedVersion{p, pathV3 + "/" + path}
+	for _, gv := range p.versions {
+		all[pathOf(gv)] = publishedVersion{p, pathV3 + "/" + pathOf(gv)}
 	}
 	return all, nil
 }
@@ -39,7 +41,7 @@ func (v publishedVersion) ServerRelativeURL() string { return v.path }
 // kubectl explain --recursive must work for all that discovery lists, in every version.
 func TestEverythingIsExplained(t *testing.T) {
 	d, c := documents(t, widget(t, widgetSchema))
-	client := published{t, d}
+	client := published{t, d, groupVersions(c.Kinds())}
 	for _, k := range c.Kinds() {
 		for i := range k.Versions {
 			v := &k.Versions[i]
@@ -63,16 +65,27 @@ func TestEverythingIsExplained(t *testing.T) {
 func TestDescriptions(t *testing.T) {
 	d, _ := documents(t)
 	for _, path := range []string{"apis/apiextensions.k8s.io/v1", "apis/apiregistration.k8s.io/v1"} {
-		for name, def := range d.v3(path)["components"].(object)["schemas"].(map[string]object) {
+		var doc struct {
+			Components struct {
+				Schemas map[string]struct {
+					Description string
+					Properties  map[string]struct{ Description string }
+				}
+			}
+		}
+		_, body := get(t, d, pathV3+"/"+path, jsonType)
+		if err := json.Unmarshal(body, &doc); err != nil {
+			t.Fatal(err)
+		}
+		for name, def := range doc.Components.Schemas {
 			if !strings.Contains(name, ".pkg.apis.apiextensions.") && !strings.Contains(name, ".pkg.apis.apiregistration.") {
 				continue
 			}
-			if def["description"] == nil {
+			if def.Description == "" {
 				t.Errorf("%s has no description", name)
 			}
-			properties, _ := def["properties"].(object)
-			for field, p := range properties {
-				if p.(object)["description"] == nil {
+			for field, p := range def.Properties {
+				if p.Description == "" {
 					t.Errorf("%s.%s has no description", name, field)
 				}
 			}
