@@ -218,6 +218,9 @@ func TestAvailability(t *testing.T) {
 	if w := c.do(metricsPath + "/pods?limit=1"); w.Code != 200 {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
+	if served, failed := c.Resources(); len(failed) != 0 || len(served) != 1 || served[0].String() != "metrics.k8s.io/v1beta1, Resource=pods" || !served[0].Namespaced || served[0].Kind != "PodMetrics" || served[0].Can("list", "delete") {
+		t.Errorf("resources %+v, failed %v", served, failed)
+	}
 	c.answer(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 500) })
 	svc := c.service("far", "metrics")
 	if _, err := c.client.Mutate(t.Context(), svc, "", func(obj api.Object) error {
@@ -227,6 +230,9 @@ func TestAvailability(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.becomes("FailedDiscoveryCheck")
+	if served, failed := c.Resources(); len(served) != 0 || len(failed) != 1 || failed[0] != gv("metrics.k8s.io", "v1beta1") {
+		t.Errorf("of a server that does not answer: resources %+v, failed %v", served, failed)
+	}
 	if n := c.sum("aggregator_unavailable_apiservice", "v1beta1.metrics.k8s.io"); n != 1 {
 		t.Errorf("the gauge is %v", n)
 	}

@@ -1,9 +1,8 @@
 package aggregation
 
 import (
-	"k8s.io/apimachinery/pkg/runtime/schema"
-
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"codeberg.org/skiff/skiff/server/apiserver/discovery"
 	"codeberg.org/skiff/skiff/server/controller"
