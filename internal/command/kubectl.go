@@ -5,7 +5,9 @@ package command
 import (
 	"context"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 
 	"k8s.io/component-base/cli"
 	kubectl "k8s.io/kubectl/pkg/cmd"
@@ -16,6 +18,7 @@ import (
 
 // Kubectl is the real kubectl. Without a kubeconfig of the user's own it uses the administrator's of this machine.
 func Kubectl(_ context.Context, args []string) error {
+	signal.Reset(os.Interrupt, syscall.SIGTERM) // nothing in kubectl looks at our context: signals end it, or it handles them itself
 	if os.Getenv("KUBECONFIG") == "" && !exists(filepath.Join(os.Getenv("HOME"), ".kube", "config")) {
 		if file := wellknown.DefaultPaths().AdminKubeconfig(); exists(file) {
 			if err := os.Setenv("KUBECONFIG", file); err != nil {
