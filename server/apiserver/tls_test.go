@@ -104,7 +104,10 @@ func TestRunServesTLSAndEndsItsStreams(t *testing.T) {
 // foreign trusts the server's CA and shows a certificate of another.
 func foreign(t *testing.T, ca, other *pki.CA) *http.Client {
 	c := clientOf(t, other, pki.Leaf{CommonName: "root", Organizations: []string{"system:masters"}})
-	c.Transport.(*http.Transport).TLSClientConfig.RootCAs = ca.Pool()
+	config := c.Transport.(*http.Transport).TLSClientConfig
+	config.RootCAs = ca.Pool()
+	cert := config.Certificates[0] // sent although the server does not ask for one of its authority
+	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 	return c
 }
 
