@@ -1,7 +1,6 @@
 package codec
 
 import (
-	"bytes"
 	"encoding"
 	"encoding/base64"
 	"encoding/json"
@@ -10,12 +9,14 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 	"unsafe"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // The JSON encoder is compiled once for each Go type: a tree of funcs over field offsets, which writes what
@@ -78,6 +79,9 @@ var (
 	metaTime      = reflect.TypeFor[metav1.Time]()
 	rawExtension  = reflect.TypeFor[runtime.RawExtension]()
 	fieldsV1      = reflect.TypeFor[metav1.FieldsV1]()
+	quantity      = reflect.TypeFor[resource.Quantity]()
+	intOrString   = reflect.TypeFor[intstr.IntOrString]()
+	resourceList  = reflect.TypeFor[corev1.ResourceList]()
 )
 
 func compile(t reflect.Type) encoder {
@@ -86,6 +90,10 @@ func compile(t reflect.Type) encoder {
 		return encodeTime
 	case t == rawExtension:
 		return encodeRaw
+	case t == quantity:
+		return encodeQuantity
+	case t == intOrString:
+		return encodeIntOrString
 	case t.Kind() == reflect.Pointer:
 		return pointer(t)
 	case t.Implements(marshaler) || reflect.PointerTo(t).Implements(marshaler):
@@ -93,9 +101,10 @@ func compile(t reflect.Type) encoder {
 	case t.Implements(textMarshaler) || reflect.PointerTo(t).Implements(textMarshaler):
 		return standard(t)
 	}
-	switch t.Kind() {
-	case reflect.String:
+	if plainString(t) {
 		return func(buf []byte, p unsafe.Pointer) ([]byte, error) { return appendString(buf, *(*string)(p)), nil }
+	}
+	switch t.Kind() {
 	case reflect.Bool:
 		return func(buf []byte, p unsafe.Pointer) ([]byte, error) { return strconv.AppendBool(buf, *(*bool)(p)), nil }
 	case reflect.Int32:
@@ -120,6 +129,11 @@ func compile(t reflect.Type) encoder {
 	return standard(t)
 }
 
+// plainString: a string that nobody gave a JSON form of its own.
+func plainString(t reflect.Type) bool {
+	return t.Kind() == reflect.String && !reflect.PointerTo(t).Implements(marshaler) && !reflect.PointerTo(t).Implements(textMarshaler)
+}
+
 // standard leaves a type to encoding/json.
 func standard(t reflect.Type) encoder {
 	return func(buf []byte, p unsafe.Pointer) ([]byte, error) {
@@ -141,107 +155,6 @@ func encodeAny(buf []byte, p unsafe.Pointer) ([]byte, error) {
 	default:
 		return appendStandard(buf, v)
 	}
-}
-
-// encodeTime is what metav1.Time.MarshalJSON does.
-func encodeTime(buf []byte, p unsafe.Pointer) ([]byte, error) {
-	t := (*metav1.Time)(p)
-	if t.IsZero() {
-		return append(buf, "null"...), nil
-	}
-	buf = append(buf, '"')
-	buf = t.UTC().AppendFormat(buf, time.RFC3339)
-	return append(buf, '"'), nil
-}
-
-// encodeRaw writes an object that is held as a Go value directly (the rows of tables), and checks raw bytes.
-func encodeRaw(buf []byte, p unsafe.Pointer) ([]byte, error) {
-	if raw := (*runtime.RawExtension)(p); raw.Raw == nil && raw.Object != nil {
-		return appendValue(buf, raw.Object)
-	}
-	return encodeRawBytes(buf, p)
-}
-
-var encodeRawBytes = marshaled(rawExtension)
-
-// marshaled calls MarshalJSON and writes the result as encoding/json does: compact, and safe within HTML.
-func marshaled(t reflect.Type) encoder {
-	return func(buf []byte, p unsafe.Pointer) ([]byte, error) {
-		data, err := reflect.NewAt(t, p).Interface().(json.Marshaler).MarshalJSON()
-		if err != nil {
-			return nil, &json.MarshalerError{Type: t, Err: err}
-		}
-		if plain(data) || t == fieldsV1 && fieldSet(data) {
-			return append(buf, data...), nil
-		}
-		var compact, escaped bytes.Buffer
-		if err := json.Compact(&compact, data); err != nil {
-			return nil, &json.MarshalerError{Type: t, Err: err}
-		}
-		json.HTMLEscape(&escaped, compact.Bytes())
-		return append(buf, escaped.Bytes()...), nil
-	}
-}
-
-// plain: one short string or number of letters, digits and a few signs, which needs no look by a JSON parser.
-func plain(data []byte) bool {
-	if len(data) > 2 && data[0] == '"' && data[len(data)-1] == '"' {
-		for _, c := range data[1 : len(data)-1] {
-			if !safe[c] {
-				return false
-			}
-		}
-		return true
-	}
-	return string(data) == "null"
-}
-
-// fieldSet: a set of fields as field managers write it, objects in objects with short names and nothing else, without white space or what
-// needs escaping. Such is nearly every one, and there are several in every object, so they are not given to a JSON parser.
-func fieldSet(data []byte) bool {
-	const (
-		begin = iota // at the start, or after a colon: an object
-		first        // after {: a name, or the end
-		next         // after an object: a comma, or the end of the one around it
-	)
-	state, depth := begin, 0
-	for i := 0; i < len(data); i++ {
-		c := data[i]
-		switch {
-		case state == begin && c == '{':
-			state, depth = first, depth+1
-		case state != begin && c == '}' && depth > 0:
-			state, depth = next, depth-1
-		case state == first && c == '"', state == next && c == ',' && depth > 0 && i+1 < len(data) && data[i+1] == '"':
-			if c == ',' {
-				i++
-			}
-			end := name(data, i+1)
-			if end < 0 || end+1 >= len(data) || data[end+1] != ':' {
-				return false
-			}
-			state, i = begin, end+1
-		default:
-			return false
-		}
-	}
-	return state == next && depth == 0
-}
-
-// name returns where the string that begins at i ends; -1 when it has no end or anything unusual in it. A backslash is usual before a quote:
-// names hold the keys of list items in JSON.
-func name(data []byte, i int) int {
-	for ; i < len(data); i++ {
-		switch c := data[i]; {
-		case c == '"':
-			return i
-		case c == '\\' && i+1 < len(data) && (data[i+1] == '"' || data[i+1] == '\\'):
-			i++
-		case c == '\\' || c == ' ' || !safe[c]:
-			return -1
-		}
-	}
-	return -1
 }
 
 func pointer(t reflect.Type) encoder {
@@ -300,8 +213,11 @@ func mapping(t reflect.Type) encoder {
 	if t.Key().Kind() != reflect.String || t.Key().Implements(textMarshaler) {
 		return standard(t)
 	}
-	if t == reflect.TypeFor[map[string]string]() {
+	switch t {
+	case reflect.TypeFor[map[string]string]():
 		return encodeStringMap
+	case resourceList:
+		return encodeResources
 	}
 	elem := encoderOf(t.Elem())
 	return func(buf []byte, p unsafe.Pointer) ([]byte, error) {

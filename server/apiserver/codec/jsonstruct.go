@@ -11,9 +11,38 @@ type structField struct {
 	// name with quotes and colon.
 	name   string
 	offset uintptr
+	// encode is nil for a string, which most members are: calls by a func value would be a good part of the time.
 	encode encoder
-	// omit says that the value at p is left out; nil never.
-	omit func(p unsafe.Pointer) bool
+	// The value is left out as leave says: by a number in it, at the offset told, or by what omit says of it.
+	leave leave
+	told  uintptr
+	omit  func(p unsafe.Pointer) bool
+}
+
+// leave is how to see that a member is left out. Most members of most objects are.
+type leave uint8
+
+const (
+	never    leave = iota
+	zeroInt        // the pointer or the length is zero
+	zeroHalf       // the int32 is
+	zeroByte       // the bool is
+	asked          // omit says so
+)
+
+// out says that f is left out of the struct at p.
+func (f *structField) out(p unsafe.Pointer) bool {
+	switch f.leave {
+	case zeroInt:
+		return *(*int)(unsafe.Add(p, f.told)) == 0
+	case zeroHalf:
+		return *(*int32)(unsafe.Add(p, f.told)) == 0
+	case zeroByte:
+		return *(*byte)(unsafe.Add(p, f.told)) == 0
+	case asked:
+		return f.omit(unsafe.Add(p, f.offset))
+	}
+	return false
 }
 
 func structure(t reflect.Type) encoder {
@@ -27,8 +56,7 @@ func structure(t reflect.Type) encoder {
 		var err error
 		for i := range fields {
 			f := &fields[i]
-			at := unsafe.Add(p, f.offset)
-			if f.omit != nil && f.omit(at) {
+			if f.out(p) {
 				continue
 			}
 			if !first {
@@ -36,7 +64,10 @@ func structure(t reflect.Type) encoder {
 			}
 			first = false
 			buf = append(buf, f.name...)
-			if buf, err = f.encode(buf, at); err != nil {
+			at := unsafe.Add(p, f.offset)
+			if f.encode == nil {
+				buf = appendString(buf, *(*string)(at))
+			} else if buf, err = f.encode(buf, at); err != nil {
 				return nil, err
 			}
 		}
@@ -86,45 +117,60 @@ func collect(t reflect.Type, base uintptr) (fields []structField, ok bool) {
 
 func member(f reflect.StructField, name, options string, base uintptr) (structField, bool) {
 	out := structField{name: string(appendString(nil, name)) + ":", offset: base + f.Offset}
-	var omits []func(unsafe.Pointer) bool
+	var ifEmpty, ifZero bool
 	for option := range strings.SplitSeq(options, ",") {
 		switch option {
 		case "string":
 			return out, false
 		case "omitempty":
-			omits = append(omits, empty(f.Type))
+			ifEmpty = true
 		case "omitzero":
-			omits = append(omits, zero(f.Type))
+			ifZero = true
 		}
 	}
-	switch len(omits) {
-	case 1:
-		out.omit = omits[0]
-	case 2:
-		out.omit = func(p unsafe.Pointer) bool { return omits[0](p) || omits[1](p) }
+	switch {
+	case ifEmpty && ifZero:
+		var empty structField
+		empty.leaveEmpty(f.Type)
+		zero := zero(f.Type)
+		out.leave, out.omit = asked, func(p unsafe.Pointer) bool { return empty.out(p) || zero(p) }
+	case ifZero:
+		out.leave, out.omit = asked, zero(f.Type)
+	case ifEmpty:
+		out.leaveEmpty(f.Type)
 	}
-	out.encode = encoderOf(f.Type)
+	if out.encode = encoderOf(f.Type); plainString(f.Type) {
+		out.encode = nil
+	}
 	return out, true
 }
 
-// empty is what omitempty leaves out.
-func empty(t reflect.Type) func(unsafe.Pointer) bool {
+// leaveEmpty leaves the member out when it is what omitempty means.
+func (f *structField) leaveEmpty(t reflect.Type) {
 	switch t.Kind() {
 	case reflect.Pointer:
-		return func(p unsafe.Pointer) bool { return *(*unsafe.Pointer)(p) == nil }
-	case reflect.String:
-		return func(p unsafe.Pointer) bool { return len(*(*string)(p)) == 0 }
-	case reflect.Slice:
-		return func(p unsafe.Pointer) bool { return (*header)(p).len == 0 }
+		f.leave, f.told = zeroInt, f.offset
+	case reflect.String, reflect.Slice: // both begin with data and length
+		f.leave, f.told = zeroInt, f.offset+unsafe.Offsetof(header{}.len)
 	case reflect.Bool:
-		return func(p unsafe.Pointer) bool { return !*(*bool)(p) }
+		f.leave, f.told = zeroByte, f.offset
 	case reflect.Int32:
-		return func(p unsafe.Pointer) bool { return *(*int32)(p) == 0 }
-	case reflect.Int64:
-		return func(p unsafe.Pointer) bool { return *(*int64)(p) == 0 }
+		f.leave, f.told = zeroHalf, f.offset
 	case reflect.Struct:
-		return func(unsafe.Pointer) bool { return false }
-	case reflect.Map, reflect.Array:
+		f.leave = never
+	default:
+		f.leave, f.omit = asked, empty(t)
+	}
+}
+
+// empty is what omitempty leaves out of the kinds that leaveEmpty does not see at one glance.
+func empty(t reflect.Type) func(unsafe.Pointer) bool {
+	switch t.Kind() {
+	case reflect.Map:
+		return func(p unsafe.Pointer) bool {
+			return *(*unsafe.Pointer)(p) == nil || reflect.NewAt(t, p).Elem().Len() == 0
+		}
+	case reflect.Array:
 		return func(p unsafe.Pointer) bool { return reflect.NewAt(t, p).Elem().Len() == 0 }
 	}
 	return func(p unsafe.Pointer) bool { return reflect.NewAt(t, p).Elem().IsZero() }
