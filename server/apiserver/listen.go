@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+
+	"codeberg.org/skiff/skiff/server/apiserver/wire"
 )
 
 // boundedListener closes connections beyond a number, in all and from one address: those who have one are served, and a
@@ -30,7 +32,7 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 		}
 		from := addressOf(conn)
 		if l.take(from) {
-			return &boundedConn{Conn: conn, release: func() { l.give(from) }}, nil
+			return &boundedConn{Corked: wire.Corked{Conn: conn}, release: func() { l.give(from) }}, nil
 		}
 		_ = conn.Close()
 	}
@@ -67,7 +69,7 @@ func (l *boundedListener) give(from netip.Addr) {
 
 // boundedConn gives its place back when it is closed.
 type boundedConn struct {
-	net.Conn
+	wire.Corked
 	once    sync.Once
 	release func()
 }

@@ -17,6 +17,7 @@ import (
 	"codeberg.org/skiff/skiff/server/apiserver/discovery"
 	"codeberg.org/skiff/skiff/server/apiserver/openapi"
 	"codeberg.org/skiff/skiff/server/apiserver/proxy"
+	"codeberg.org/skiff/skiff/server/apiserver/wire"
 )
 
 // Server serves the API. It is safe for concurrent use.
@@ -94,10 +95,11 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug),
 	}
 	// Many watches share a client's connection. One that says nothing for a minute is asked whether it still lives.
-	if err := http2.ConfigureServer(srv, &http2.Server{MaxConcurrentStreams: 1000, IdleTimeout: 90 * time.Second,
-		ReadIdleTimeout: time.Minute, PingTimeout: 20 * time.Second, WriteByteTimeout: s.cfg.SendTimeout}); err != nil {
+	h2 := &http2.Server{MaxConcurrentStreams: 1000, IdleTimeout: 90 * time.Second, ReadIdleTimeout: time.Minute, PingTimeout: 20 * time.Second}
+	if err := http2.ConfigureServer(srv, h2); err != nil {
 		return fmt.Errorf("apiserver: configure HTTP/2: %w", err)
 	}
+	wire.ServeHTTP2(srv, h2, s.cfg.SendTimeout)
 	ln = newBoundedListener(ln, s.cfg.MaxConnections, s.cfg.MaxConnectionsPerAddress)
 	done := make(chan error, 1)
 	go func() { done <- srv.ServeTLS(ln, "", "") }()
