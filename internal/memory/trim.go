@@ -19,7 +19,8 @@ const (
 	// worth is what has to come back, at least, for a collection to be worth its CPU time; it is also a part of what is alive,
 	// because that is what a collection has to walk.
 	worth, worthPart = 4 << 20, 8
-	// rest between two collections.
+	// rest between two collections. One is due sooner when as much was allocated since the last as is alive: the collector itself
+	// had to run for that, so this at most doubles what it costs, and a burst that follows another is not paid for longer.
 	rest = time.Minute
 )
 
@@ -30,29 +31,39 @@ type heap struct {
 	held      uint64 // in memory, whether objects are in it or not
 }
 
+// trim is when this package last made a collection, and what the process had allocated until then.
+type trim struct {
+	at        time.Time
+	allocated uint64
+}
+
 // Trim looks after the heap until ctx ends.
 func Trim(ctx context.Context) error {
 	look := time.NewTicker(every)
 	defer look.Stop()
-	before, trimmed := read(), time.Time{}
+	before, last := read(), trim{}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case now := <-look.C:
 			h := read()
-			if due(before, h, now.Sub(trimmed)) {
+			if due(before, h, last, now) {
 				debug.FreeOSMemory()
-				h, trimmed = read(), now
+				h = read()
+				last = trim{now, h.allocated}
 			}
 			before = h
 		}
 	}
 }
 
-// due decides, from two looks and the time since the last collection of this kind.
-func due(before, now heap, since time.Duration) bool {
-	return since >= rest && now.allocated-before.allocated < quiet && now.held > now.live+max(worth, now.live/worthPart)
+// due decides, from two looks and the last collection of this kind.
+func due(before, now heap, last trim, at time.Time) bool {
+	if now.allocated-before.allocated >= quiet || now.held <= now.live+max(worth, now.live/worthPart) {
+		return false
+	}
+	return at.Sub(last.at) >= rest || now.allocated-last.allocated >= now.live
 }
 
 func read() heap {
