@@ -17,6 +17,7 @@ const sharedBytes = 2 << 20
 type shared struct {
 	texts map[string]string
 	size  int
+	maps  labelMaps
 	trees trees
 }
 
@@ -40,6 +41,8 @@ func (s *shared) object(obj api.Object) {
 	for key, value := range m.Labels {
 		m.Labels[key] = s.text(value)
 	}
+	// From here on they may be those of others, who read them.
+	m.Labels, m.Annotations = s.maps.share(m.Labels), s.maps.share(m.Annotations)
 	for i := range m.ManagedFields {
 		f := &m.ManagedFields[i]
 		f.Manager, f.APIVersion, f.FieldsType, f.Subresource = s.text(f.Manager), s.text(f.APIVersion), s.text(f.FieldsType), s.text(f.Subresource)

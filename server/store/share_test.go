@@ -1,6 +1,8 @@
 package store
 
 import (
+	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"unsafe"
@@ -28,6 +30,9 @@ func TestSharedTexts(t *testing.T) {
 	}
 	same("the namespace", a.Namespace, b.Namespace)
 	same("the label", a.Labels["app"], b.Labels["app"])
+	if reflect.ValueOf(a.Labels).UnsafePointer() != reflect.ValueOf(b.Labels).UnsafePointer() {
+		t.Error("the labels are held twice")
+	}
 	same("the manager", a.ManagedFields[0].Manager, b.ManagedFields[0].Manager)
 	if x, y := a.ManagedFields[0].FieldsV1.Raw, b.ManagedFields[0].FieldsV1.Raw; &x[0] != &y[0] {
 		t.Error("the field set is held twice")
@@ -37,5 +42,24 @@ func TestSharedTexts(t *testing.T) {
 	}
 	if s.size > sharedBytes {
 		t.Errorf("%d bytes are remembered", s.size)
+	}
+}
+
+func TestSharedMapsAreForgotten(t *testing.T) {
+	var l labelMaps
+	first := l.share(map[string]string{"a": "b"})
+	for i := range 3 * sharedMaps {
+		l.share(map[string]string{"a": fmt.Sprint(i)})
+	}
+	if n := len(l.young) + len(l.old); n > 2*sharedMaps {
+		t.Errorf("%d maps are remembered", n)
+	}
+	if again := l.share(map[string]string{"a": "b"}); reflect.ValueOf(again).UnsafePointer() == reflect.ValueOf(first).UnsafePointer() {
+		t.Error("a map that nobody met for long is remembered")
+	}
+	long := map[string]string{"a": strings.Repeat("x", sharedMapBytes)}
+	l.share(long)
+	if got := l.share(map[string]string{"a": strings.Repeat("x", sharedMapBytes)}); reflect.ValueOf(got).UnsafePointer() == reflect.ValueOf(long).UnsafePointer() {
+		t.Error("a long map is remembered")
 	}
 }
