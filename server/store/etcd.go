@@ -50,8 +50,8 @@ type member struct {
 //   - The backend commits rarely: the write-ahead log is what makes a write durable, a commit only shortens the replay
 //     after a crash. So a lone write costs one fsync, and at most a thousand writes or five minutes of them are replayed.
 //     A commit of an idle cluster's few leases rewrites six pages of 4 KiB.
-//   - Few raft entries stay in memory, for there is no follower to catch up, and few are read back at start: etcd refuses
-//     requests, also its own, while more than 5,000 are waiting to be applied.
+//   - Few raft entries stay in memory, for there is no follower to catch up and each is as large as the object in it, and few are read
+//     back at start: etcd refuses requests, also its own, while more than 5,000 are waiting to be applied.
 func etcdConfig(cfg Config, m *member) (*embed.Config, error) {
 	c := embed.NewConfig()
 	c.Name = cfg.Name
@@ -60,7 +60,7 @@ func etcdConfig(cfg Config, m *member) (*embed.Config, error) {
 	c.BackendBatchInterval = 5 * time.Minute
 	c.BackendBatchLimit = 1000
 	c.SnapshotCount = 2500
-	c.SnapshotCatchUpEntries = 500
+	c.SnapshotCatchUpEntries = 10
 	c.MaxRequestBytes = MaxObjectSize + 64<<10
 	c.QuotaBackendBytes = 8 << 30
 	c.AutoCompactionRetention = "0" // see compact.go
