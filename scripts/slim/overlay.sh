@@ -9,7 +9,7 @@ methods='AllChildCommandsHaveGroup CommandPath CommandPathPadding Commands Displ
   UsageString UseLine'
 lookup='ptr.MethodByName(fieldName)'
 source=$(go env GOROOT)/src/text/template/exec.go
-mkdir -p bin
+mkdir -p bin/_slim # which ./... does not look into
 if [ "$(grep -cF "$lookup" "$source")" != 1 ]; then
   echo "slim: $(go env GOVERSION) looks methods up elsewhere in text/template: the executable keeps them all" >&2
   echo '{"Replace":{}}' >bin/overlay.json
@@ -25,5 +25,5 @@ fi
   echo '	}'
   echo '	return reflect.Value{}'
   echo '}'
-} >bin/template_exec.go
-printf '{"Replace":{"%s":"%s"}}\n' "$source" "$PWD/bin/template_exec.go" >bin/overlay.json
+} >bin/_slim/exec.go
+printf '{"Replace":{"%s":"%s"}}\n' "$source" "$PWD/bin/_slim/exec.go" >bin/overlay.json
