@@ -67,6 +67,9 @@ func (q *request) codecList(meta metav1.ListMeta, items []api.Object) *codec.Lis
 		l.Item = func(i int) (runtime.Object, error) { return q.version.FromHub(items[i]) }
 	default:
 		l.Item = func(i int) (runtime.Object, error) { return items[i], nil }
+		if kept := q.kept(false, len(items)); kept != nil {
+			l.Kept = kept
+		}
 	}
 	return l
 }

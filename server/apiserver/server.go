@@ -32,6 +32,7 @@ type Server struct {
 	inflight  inflight
 	streams   *streams
 	heavy     heavy
+	encodings *encodings
 	// stopping is closed when Run ends, to end watches and other streams.
 	stopping chan struct{}
 	stop     sync.Once
@@ -49,6 +50,7 @@ func New(cfg Config) (*Server, error) {
 		public:    map[string]bool{"/cacerts": true},
 		streams:   newStreams(cfg.MaxStreams),
 		heavy:     newHeavy(),
+		encodings: newEncodings(),
 		stopping:  make(chan struct{}),
 	}
 	s.proxy = proxy.New(proxy.Config{Dial: cfg.DialNode, KubeletTLS: cfg.KubeletTLS, Log: cfg.Log})

@@ -135,9 +135,10 @@ func (q *request) stream(w *registry.Watch, enc *eventEncoder, gone <-chan struc
 // sendInitial sends what SendInitialEvents asks for, and the bookmark that ends it.
 func (q *request) sendInitial(w *registry.Watch, enc *eventEncoder, buf *[]byte, send func([]byte) error) bool {
 	out := (*buf)[:0]
+	kept := q.kept(true, len(w.Initial))
 	for _, obj := range w.Initial {
 		var err error
-		if out, err = enc.append(out, string(store.Added), obj); err != nil {
+		if out, err = enc.initial(out, obj, kept); err != nil {
 			return false
 		}
 		if len(out) > 64<<10 {
@@ -198,6 +199,22 @@ func (e *eventEncoder) event(buf []byte, event *store.Event) ([]byte, error) {
 		return nil, err
 	}
 	return append(buf, data...), nil
+}
+
+// initial appends the event of an object that was there before the watch began.
+func (e *eventEncoder) initial(buf []byte, obj api.Object, kept *form) ([]byte, error) {
+	if kept == nil {
+		return e.append(buf, string(store.Added), obj)
+	}
+	if data, ok := kept.Get(obj); ok {
+		return append(buf, data...), nil
+	}
+	start := len(buf)
+	buf, err := e.append(buf, string(store.Added), obj)
+	if err == nil {
+		kept.Put(obj, buf[start:])
+	}
+	return buf, err
 }
 
 // append encodes one event of a stored object.

@@ -123,6 +123,30 @@ type List struct {
 	Flush func(buf []byte) ([]byte, error)
 	// ItemGVK is written into the items when set (lists whose items may be of several kinds, and custom kinds).
 	ItemGVK schema.GroupVersionKind
+	// Kept, when set, knows the encodings of items from earlier lists of the same form.
+	Kept Kept
+}
+
+// Kept keeps the encodings of items. Its bytes are never changed.
+type Kept interface {
+	Get(item runtime.Object) (encoded []byte, ok bool)
+	// Put is told of an encoding, whose bytes are valid only during the call.
+	Put(item runtime.Object, encoded []byte)
+}
+
+// get returns what is kept of an item; nil if nothing is.
+func (l *List) get(item runtime.Object) []byte {
+	if l.Kept == nil {
+		return nil
+	}
+	encoded, _ := l.Kept.Get(item)
+	return encoded
+}
+
+func (l *List) put(item runtime.Object, encoded []byte) {
+	if l.Kept != nil {
+		l.Kept.Put(item, encoded)
+	}
 }
 
 // flushFrom is how much is encoded before it is flushed.
@@ -168,12 +192,7 @@ func appendListJSON(buf []byte, l *List) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l.ItemGVK.Kind != "" {
-			buf, err = appendJSON(buf, l.ItemGVK, obj)
-		} else {
-			buf, err = appendValue(buf, obj)
-		}
-		if err == nil {
+		if buf, err = l.appendItem(buf, obj); err == nil {
 			buf, err = l.flush(buf)
 		}
 		if err != nil {
@@ -181,6 +200,23 @@ func appendListJSON(buf []byte, l *List) ([]byte, error) {
 		}
 	}
 	return append(buf, "]}"...), nil
+}
+
+// appendItem appends one item in JSON.
+func (l *List) appendItem(buf []byte, obj runtime.Object) (_ []byte, err error) {
+	if kept := l.get(obj); kept != nil {
+		return append(buf, kept...), nil
+	}
+	start := len(buf)
+	if l.ItemGVK.Kind != "" {
+		buf, err = appendJSON(buf, l.ItemGVK, obj)
+	} else {
+		buf, err = appendValue(buf, obj)
+	}
+	if err == nil {
+		l.put(obj, buf[start:])
+	}
+	return buf, err
 }
 
 // AppendEvent appends one watch event whose object is already encoded in the same format: a line of JSON, or a

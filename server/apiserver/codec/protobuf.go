@@ -97,22 +97,50 @@ func grow(buf []byte, n int) []byte {
 	return bigger
 }
 
+// listItem is an item whose size is known: as a message, or as the bytes that were kept of it.
+type listItem struct {
+	obj  runtime.Object
+	m    message
+	kept []byte
+	size int
+}
+
+func (l *List) protoItem(i int) (item listItem, err error) {
+	if item.obj, err = l.Item(i); err != nil {
+		return item, err
+	}
+	if item.kept = l.get(item.obj); item.kept != nil {
+		item.size = len(item.kept)
+		return item, nil
+	}
+	if item.m, err = protoMessage(l.GVK, item.obj); err == nil {
+		item.size = item.m.Size()
+	}
+	return item, err
+}
+
+func (l *List) appendProtoItem(buf []byte, item *listItem) (_ []byte, err error) {
+	if item.kept != nil {
+		return append(buf, item.kept...), nil
+	}
+	start := len(buf)
+	if buf, err = appendMessage(buf, item.m, item.size); err == nil {
+		l.put(item.obj, buf[start:])
+	}
+	return buf, err
+}
+
 // appendListEnvelope writes a list: all list types are ListMeta (1) and repeated items (2).
 func appendListEnvelope(buf []byte, l *List) ([]byte, error) {
-	items := make([]message, l.Len)
-	sizes := make([]int, l.Len)
+	items := make([]listItem, l.Len)
 	meta := l.Meta.Size()
 	raw := sizeField(meta)
 	for i := range items {
-		obj, err := l.Item(i)
-		if err != nil {
+		var err error
+		if items[i], err = l.protoItem(i); err != nil {
 			return nil, err
 		}
-		if items[i], err = protoMessage(l.GVK, obj); err != nil {
-			return nil, err
-		}
-		sizes[i] = items[i].Size()
-		raw += sizeField(sizes[i])
+		raw += sizeField(items[i].size)
 	}
 	if need := len(buf) + raw + 128; need > cap(buf) && (l.Flush == nil || need <= flushFrom) {
 		buf = append(make([]byte, 0, need), buf...)
@@ -122,8 +150,8 @@ func appendListEnvelope(buf []byte, l *List) ([]byte, error) {
 	buf = appendTag(buf, 1, meta)
 	buf, err := appendMessage(buf, &l.Meta, meta)
 	for i := 0; i < len(items) && err == nil; i++ {
-		buf = appendTag(buf, 2, sizes[i])
-		if buf, err = appendMessage(buf, items[i], sizes[i]); err == nil {
+		buf = appendTag(buf, 2, items[i].size)
+		if buf, err = l.appendProtoItem(buf, &items[i]); err == nil {
 			buf, err = l.flush(buf)
 		}
 	}
