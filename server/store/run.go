@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -63,20 +64,18 @@ func (s *Store) serve(ctx context.Context) (err error) {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	compactor := make(chan struct{})
+	var helpers sync.WaitGroup
 	defer func() {
 		s.member.Store(nil)
 		cancel()
 		m.unfollow()
-		<-compactor
+		helpers.Wait()
 		if !m.close() {
 			err = fmt.Errorf("%w: %v", errStuck, err)
 		}
 	}()
-	go func() {
-		defer close(compactor)
-		s.compactForever(ctx, m)
-	}()
+	helpers.Go(func() { s.compactForever(ctx, m) })
+	helpers.Go(func() { s.commitForever(ctx, m) })
 	if !s.isReady() {
 		if err := s.load(ctx, m); err != nil {
 			return err
@@ -173,6 +172,7 @@ func (s *Store) applyResponses(r mvcc.WatchResponse, more <-chan mvcc.WatchRespo
 			changes = append(changes, change{key: string(e.Kv.Key), value: e.Kv.Value, rev: e.Kv.ModRevision,
 				deleted: e.Type == mvccpb.Event_DELETE})
 			rev = max(rev, e.Kv.ModRevision)
+			s.written(len(e.Kv.Value))
 		}
 		if len(r.Events) == 0 {
 			rev = max(rev, r.Revision) // progress: nothing of ours up to here

@@ -75,7 +75,10 @@ type Store struct {
 	ready  chan struct{}
 	// commands run on the applier's goroutine, between two batches.
 	commands chan func()
-	ran      atomic.Bool
+	// commit has room for one: etcd's backend has much to commit, uncommitted bytes of it since it was last told.
+	commit      chan struct{}
+	uncommitted int
+	ran         atomic.Bool
 }
 
 // New checks the configuration. It opens nothing: Run does.
@@ -111,6 +114,7 @@ func New(cfg Config) (*Store, error) {
 		cache:    newCache(cfg.History, cfg.Transformer, log),
 		ready:    make(chan struct{}),
 		commands: make(chan func()),
+		commit:   make(chan struct{}, 1),
 	}, nil
 }
 
