@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -256,4 +259,37 @@ func BenchmarkRealPodStatus(b *testing.B) {
 		}
 	}
 	report()
+}
+
+// TestAdmissionOwnsNothing: what admission adds has no manager, also when nothing else of an update is new, and a client that
+// turns to server-side apply does not take it away by not knowing of it.
+func TestAdmissionOwnsNothing(t *testing.T) {
+	e := builtIn(t)
+	p := Create(e, realPod("a"))
+	if len(p.Spec.Volumes) == 0 || len(p.Spec.Tolerations) == 0 {
+		t.Fatalf("admission has added nothing: %+v", p.Spec)
+	}
+	own := p.ManagedFields[0].FieldsV1.GetRawString()
+	for _, added := range []string{"f:volumes", "f:volumeMounts", "f:tolerations", "f:serviceAccount"} {
+		if strings.Contains(own, added) {
+			t.Errorf("who created the pod owns %s: %s", added, own)
+		}
+	}
+	if !strings.Contains(own, "f:dnsPolicy") {
+		t.Errorf("who created the pod does not own the defaults: %s", own)
+	}
+	job := Create(e, &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "j"}, Spec: batchv1.JobSpec{
+		Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{RestartPolicy: "Never", Containers: []corev1.Container{{Name: "c", Image: "i"}}}}}})
+	if own := job.ManagedFields[0].FieldsV1.GetRawString(); job.Spec.Selector == nil || strings.Contains(own, "f:selector") {
+		t.Errorf("who created the job owns its selector: %s", own)
+	}
+	e.Time = e.Time.Add(time.Hour)
+	for what, change := range map[string]func(*corev1.Pod){
+		"nothing": func(*corev1.Pod) {},
+		"status":  func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed },
+	} {
+		if again := Mutate(e, p, "", change); again.ResourceVersion != p.ResourceVersion {
+			t.Errorf("an update that changes %s wrote %+v", what, again.ManagedFields)
+		}
+	}
 }

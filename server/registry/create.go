@@ -89,6 +89,9 @@ func (r *Registry) prepareNew(ctx context.Context, a *Attributes, obj api.Object
 	if k.Default != nil {
 		k.Default(obj)
 	}
+	if !applied {
+		r.manageNew(a.Request, obj)
+	}
 	if err := r.admit(ctx, a); err != nil {
 		return err
 	}
@@ -110,8 +113,5 @@ func (r *Registry) prepareNew(ctx context.Context, a *Attributes, obj api.Object
 			a.Warnf("%s", text)
 		}
 	}
-	if applied {
-		return nil
-	}
-	return r.manageNew(a.Request, obj)
+	return nil
 }

@@ -3,8 +3,8 @@
 //
 // The way of a write:
 //
-//	decode (caller) → metadata → default → admission, mutating → prepare → validate → admission, validating
-//	→ managedFields → store (compare and swap, retried)
+//	decode (caller) → metadata → default → managedFields → admission, mutating → prepare → validate
+//	→ admission, validating → store (compare and swap, retried)
 //
 // Preparing comes after mutating admission, so that what it derives (a pod's QoS class, a generation) is derived from
 // what is stored.

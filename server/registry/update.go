@@ -209,22 +209,18 @@ func (u *update) store(ctx context.Context, obj, old api.Object) (api.Object, er
 	a := &Attributes{Request: u.req, Verb: VerbUpdate, Object: obj, Old: old, Options: u.options()}
 	stored := false
 	defer func() { a.finish(stored) }()
+	same := false
 	if !u.opts.Internal {
-		if err := u.prepare(ctx, a, obj, old); err != nil {
+		var err error
+		if same, err = u.prepare(ctx, a, obj, old); err != nil {
 			return nil, err
 		}
 	}
 	if deletesOnUpdate(obj, old) {
 		return u.remove(ctx, obj, old)
 	}
-	if !u.opts.Apply && !u.opts.Internal {
-		same, err := u.r.manageUpdate(u.req, obj, old)
-		if err != nil {
-			return nil, err
-		}
-		if same && !u.stale {
-			return old, nil
-		}
+	if same && !u.stale {
+		return old, nil
 	}
 	if u.req.DryRun {
 		return obj, nil
@@ -248,20 +244,23 @@ func (u *update) options() runtime.Object {
 	return &metav1.UpdateOptions{FieldManager: u.req.FieldManager, DryRun: u.req.dryRun()}
 }
 
-func (u *update) prepare(ctx context.Context, a *Attributes, obj, old api.Object) error {
+func (u *update) prepare(ctx context.Context, a *Attributes, obj, old api.Object) (same bool, err error) {
 	k := u.req.Kind.StrategyOf(u.req.Version)
 	if err := ensureNamespace(u.req, obj); err != nil {
-		return err
+		return false, err
 	}
 	if err := ensureName(u.req, obj); err != nil {
-		return err
+		return false, err
 	}
 	carryMeta(obj, old)
 	if u.sub == nil && k.Default != nil {
 		k.Default(obj)
 	}
+	if !u.opts.Apply {
+		same = u.r.manageUpdate(u.req, obj, old)
+	}
 	if err := u.r.admit(ctx, a); err != nil {
-		return err
+		return false, err
 	}
 	if u.sub == nil {
 		obj.SetGeneration(old.GetGeneration())
@@ -270,17 +269,17 @@ func (u *update) prepare(ctx context.Context, a *Attributes, obj, old api.Object
 		}
 	}
 	if err := invalid(u.req.Kind, obj.GetName(), u.check(obj, old)); err != nil {
-		return err
+		return false, err
 	}
 	if err := u.r.validate(ctx, a); err != nil {
-		return err
+		return false, err
 	}
 	if k.Warnings != nil && u.sub == nil {
 		for _, text := range k.Warnings(obj, old) {
 			a.Warnf("%s", text)
 		}
 	}
-	return nil
+	return !u.opts.Apply && u.r.same(u.req, obj, old, same), nil
 }
 
 func (u *update) check(obj, old api.Object) field.ErrorList {

@@ -88,8 +88,15 @@ func unchanged(have, sent []metav1.ManagedFieldsEntry) bool {
 		return true
 	}
 	return slices.EqualFunc(have, sent, func(a, b metav1.ManagedFieldsEntry) bool {
-		return sameManager(a, b) && a.FieldsType == b.FieldsType && seconds(a.Time) == seconds(b.Time) &&
-			(a.FieldsV1 == nil) == (b.FieldsV1 == nil) &&
-			(a.FieldsV1 == nil || bytes.Equal(a.FieldsV1.GetRawBytes(), b.FieldsV1.GetRawBytes()))
+		return sameButTime(a, b) && seconds(a.Time) == seconds(b.Time)
 	})
+}
+
+// EqualButTimes says that two lists give the same fields to the same managers.
+func EqualButTimes(a, b []metav1.ManagedFieldsEntry) bool { return slices.EqualFunc(a, b, sameButTime) }
+
+func sameButTime(a, b metav1.ManagedFieldsEntry) bool {
+	return sameManager(a, b) && a.FieldsType == b.FieldsType &&
+		(a.FieldsV1 == nil) == (b.FieldsV1 == nil) &&
+		(a.FieldsV1 == nil || bytes.Equal(a.FieldsV1.GetRawBytes(), b.FieldsV1.GetRawBytes()))
 }

@@ -161,6 +161,12 @@ func (m *Manager) Updated(old, obj api.Object, manager string, now metav1.Time) 
 	return false, nil
 }
 
+// Same says that obj differs from old in nothing that is stored but managedFields, which it takes from obj.
+func (m *Manager) Same(old, obj api.Object) (bool, error) {
+	changes, err := m.changes(old, obj)
+	return err == nil && changes.IsSame(), err
+}
+
 // take gives the changed fields to one manager and away from the others.
 func (m *Manager) take(have []metav1.ManagedFieldsEntry, changes *typed.Comparison, mine metav1.ManagedFieldsEntry) ([]metav1.ManagedFieldsEntry, error) {
 	entries := make([]entry, 0, len(have)+1)
