@@ -104,10 +104,15 @@ func ensureRole(ctx context.Context, c *client.Client, want api.Object) error {
 	return err
 }
 
-// publishAddress tells in both endpoint APIs where the Service default/kubernetes leads.
+// publishAddress tells in both endpoint APIs where the Service default/kubernetes leads. It leads nowhere when only this
+// machine can reach the server, as in tests of operators.
 func (s *Server) publishAddress(ctx context.Context) error {
 	name, protocol, port := "https", corev1.ProtocolTCP, int32(s.cfg.Port)
 	ready, address := true, netip.MustParseAddr(s.cfg.AdvertiseAddress)
+	if address.IsLoopback() || address.IsUnspecified() || address.IsLinkLocalUnicast() || address.IsLinkLocalMulticast() {
+		s.cfg.Log.Warn("pods cannot reach this server: the advertised address cannot be an endpoint", "address", address)
+		return nil
+	}
 	family := discoveryv1.AddressTypeIPv4
 	if address.Is6() {
 		family = discoveryv1.AddressTypeIPv6
