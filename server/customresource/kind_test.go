@@ -165,6 +165,28 @@ func TestStatusAndScale(t *testing.T) {
 	}
 }
 
+// TestStatusStoresNoDefaults: who writes status through a version with other defaults than the stored one's stores none in spec.
+func TestStatusStoresNoDefaults(t *testing.T) {
+	w := start(t, nil)
+	w.define(gateways(t, func(d *definition) {
+		for i := range d.Spec.Versions {
+			late := apiextensionsv1.JSONSchemaProps{Type: "string"}
+			if !d.Spec.Versions[i].Storage {
+				late.Default = &apiextensionsv1.JSON{Raw: []byte(`"x"`)}
+			}
+			d.Spec.Versions[i].Schema.OpenAPIV3Schema.Properties["spec"].Properties["late"] = late
+			d.Spec.Versions[i].Subresources = &apiextensionsv1.CustomResourceSubresources{Status: &apiextensionsv1.CustomResourceSubresourceStatus{}}
+		}
+	}))
+	w.create("v1", "a", `{spec: {hostname: a}}`)
+	if _, err := w.change("v1alpha1", "a", "status", func(u *object) { u.Object["status"] = map[string]any{"replicas": int64(1)} }); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.get("v1", "a"); field(got, "spec", "late") != nil {
+		t.Errorf("an update of status stored %v", field(got, "spec"))
+	}
+}
+
 func TestVersions(t *testing.T) {
 	w := started(t)
 	old := w.create("v1alpha1", "a", `{spec: {hostname: a, replicas: 2}}`)

@@ -22,12 +22,17 @@ func (v *version) status() api.Subresource {
 				return nil, fmt.Errorf("expected an object of kind %s, got a %T", v.gvk.Kind, sent)
 			}
 			to := stored.DeepCopyObject().(*unstructured.Unstructured)
+			// Only the status gets defaults: those of this version for the rest are not to be stored by who writes status.
+			only := &unstructured.Unstructured{Object: map[string]any{}}
 			if status, ok := from.Object["status"]; ok {
-				to.Object["status"] = runtime.DeepCopyJSONValue(status)
+				only.Object["status"] = runtime.DeepCopyJSONValue(status)
+			}
+			v.applyDefaults(only)
+			if status, ok := only.Object["status"]; ok {
+				to.Object["status"] = status
 			} else {
 				delete(to.Object, "status")
 			}
-			v.applyDefaults(to)
 			return to, nil
 		},
 		Validate: func(obj, old api.Object) field.ErrorList { return v.validateStatus(both(obj, old)) },
