@@ -86,6 +86,9 @@ func (q *request) decodeBody(validation string) (runtime.Object, error) {
 	if err != nil {
 		return nil, errDecode(gvk, expected, err)
 	}
+	if custom && gvk.Kind == "" {
+		return nil, errDecode(schema.GroupVersionKind{}, expected, runtime.NewMissingKindErr(string(data)))
+	}
 	if err := checkGVK(gvk, expected); err != nil {
 		return nil, err
 	}
@@ -134,7 +137,7 @@ func (q *request) newBody() runtime.Object {
 	return q.version.New()
 }
 
-// checkGVK compares what the body says it is with what the path takes. A body that says nothing is taken.
+// checkGVK compares what the body says it is with what the path takes. A body that says nothing is taken, unless the kind is custom.
 func checkGVK(gvk, expected schema.GroupVersionKind) error {
 	if gvk.Version != "" && gvk.GroupVersion() != expected.GroupVersion() {
 		return apierrors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)",
