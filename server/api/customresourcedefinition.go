@@ -61,6 +61,45 @@ func customResourceDefinition() *Kind {
 func defaultDefinition(d *definition) {
 	// Upstream's defaulting of services and names; what it says of the stored versions is recordStored's too.
 	apiextensionsv1.SetObjectDefaults_CustomResourceDefinition(d)
+	for i := range d.Spec.Versions {
+		if s := d.Spec.Versions[i].Schema; s != nil {
+			allowDescribed(s.OpenAPIV3Schema)
+		}
+	}
+}
+
+// allowDescribed says of additional properties and items that have a schema that they are allowed. JSON has no way to say
+// otherwise, but Go clients, which do not set this, send protobuf.
+func allowDescribed(s *apiextensionsv1.JSONSchemaProps) {
+	if s == nil {
+		return
+	}
+	for _, additional := range []*apiextensionsv1.JSONSchemaPropsOrBool{s.AdditionalProperties, s.AdditionalItems} {
+		if additional != nil && additional.Schema != nil {
+			additional.Allows = true
+			allowDescribed(additional.Schema)
+		}
+	}
+	if s.Items != nil {
+		allowDescribed(s.Items.Schema)
+		allowAll(s.Items.JSONSchemas)
+	}
+	allowDescribed(s.Not)
+	for _, list := range [][]apiextensionsv1.JSONSchemaProps{s.AllOf, s.AnyOf, s.OneOf} {
+		allowAll(list)
+	}
+	for _, of := range []map[string]apiextensionsv1.JSONSchemaProps{s.Properties, s.PatternProperties, s.Definitions} {
+		for name := range of {
+			inner := of[name] // its pointers are those of the map's
+			allowDescribed(&inner)
+		}
+	}
+}
+
+func allowAll(list []apiextensionsv1.JSONSchemaProps) {
+	for i := range list {
+		allowDescribed(&list[i])
+	}
 }
 
 // recordStored notes that objects may be stored in the version which is stored from now on.

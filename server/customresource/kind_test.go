@@ -93,6 +93,28 @@ func TestValidation(t *testing.T) {
 	}
 }
 
+// TestSchemaFromProtobuf: Go clients describe additional properties without saying that they are allowed.
+func TestSchemaFromProtobuf(t *testing.T) {
+	w := start(t, nil)
+	open := func(of apiextensionsv1.JSONSchemaProps) apiextensionsv1.JSONSchemaProps {
+		return apiextensionsv1.JSONSchemaProps{Type: "object", AdditionalProperties: &apiextensionsv1.JSONSchemaPropsOrBool{Schema: &of}}
+	}
+	w.define(gateways(t, func(d *definition) {
+		for i := range d.Spec.Versions {
+			number := apiextensionsv1.JSONSchemaProps{Type: "integer"}
+			d.Spec.Versions[i].Schema.OpenAPIV3Schema.Properties["open"] = open(apiextensionsv1.JSONSchemaProps{Type: "array",
+				Items: &apiextensionsv1.JSONSchemaPropsOrArray{Schema: &apiextensionsv1.JSONSchemaProps{Type: "object", Properties: map[string]apiextensionsv1.JSONSchemaProps{"in": open(number)}}}})
+		}
+	}))
+	got := w.create("v1", "a", "{spec: {hostname: a}, open: {x: [{in: {k: 1}}]}}")
+	if text := fmt.Sprint(got.Object["open"]); text != "map[x:[map[in:map[k:1]]]]" {
+		t.Error(text)
+	}
+	if _, err := w.tryCreate("v1", "b", "{spec: {hostname: a}, open: {x: [{in: {k: z}}]}}"); err == nil {
+		t.Error("the schema of what is additional is not obeyed")
+	}
+}
+
 func TestTransitionsAndRatcheting(t *testing.T) {
 	w := started(t)
 	w.create("v1", "a", `{spec: {hostname: a.example.com}}`)
