@@ -133,6 +133,17 @@ func TestDeletionWaitsForObjects(t *testing.T) {
 	}, "gone")
 }
 
+func TestHeldDefinitionTakesNoObjects(t *testing.T) {
+	w := start(t)
+	d := Create(w, define("widgets", "Widget", func(d *definition) { d.Finalizers = []string{"example.com/hold"} }))
+	eventually(t, "Established", func() string { return state(w, d, apiextensionsv1.Established) }, "True/InitialNamesAccepted")
+	w.Delete(d, "")
+	eventually(t, "Terminating", func() string { return state(w, d, apiextensionsv1.Terminating) }, "True/InstanceDeletionCompleted")
+	if _, err := registrytest.TryCreate(w.Env, thing("Widget", "late")); err == nil {
+		t.Error("created in a kind that ends")
+	}
+}
+
 func TestWhatCannotWorkSaysWhy(t *testing.T) {
 	w := start(t)
 	url := "https://example.com/convert"

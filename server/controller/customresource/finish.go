@@ -84,10 +84,11 @@ func say(ctx context.Context, c *client.Client, d *definition, now metav1.Time, 
 	})
 }
 
-// release takes the finalizer away.
+// release takes the finalizer away. Upstream calls the definition terminating no more here, which can be seen only while
+// another finalizer holds it; but it takes no objects then, and who asks for the condition must not have to be faster than this.
 func release(ctx context.Context, c *client.Client, d *definition, now metav1.Time, reason, message string) error {
 	return write(ctx, c, d, func(next *definition) bool {
-		api.SetDefinitionCondition(next, condition{Type: apiextensionsv1.Terminating, Status: apiextensionsv1.ConditionFalse, Reason: reason, Message: message}, now)
+		api.SetDefinitionCondition(next, condition{Type: apiextensionsv1.Terminating, Status: apiextensionsv1.ConditionTrue, Reason: reason, Message: message}, now)
 		next.Finalizers = slices.DeleteFunc(next.Finalizers, func(f string) bool { return f == apiextensionsv1.CustomResourceCleanupFinalizer })
 		return true
 	})
