@@ -9,12 +9,14 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/apiserver/codec"
 	"codeberg.org/skiff/skiff/server/apiserver/negotiate"
+	"codeberg.org/skiff/skiff/server/registry"
 )
 
 // maxBody is upstream's limit of what may be sent.
@@ -89,7 +91,7 @@ func (q *request) decodeBody(validation string) (runtime.Object, error) {
 	if custom && gvk.Kind == "" {
 		return nil, errDecode(schema.GroupVersionKind{}, expected, runtime.NewMissingKindErr(string(data)))
 	}
-	if err := checkGVK(gvk, expected); err != nil {
+	if err := checkGVK(gvk, expected, into); err != nil {
 		return nil, err
 	}
 	into.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
@@ -138,15 +140,19 @@ func (q *request) newBody() runtime.Object {
 }
 
 // checkGVK compares what the body says it is with what the path takes. A body that says nothing is taken, unless the kind is custom.
-func checkGVK(gvk, expected schema.GroupVersionKind) error {
-	if gvk.Version != "" && gvk.GroupVersion() != expected.GroupVersion() {
+func checkGVK(gvk, expected schema.GroupVersionKind, body runtime.Object) error {
+	custom, ok := body.(*unstructured.Unstructured)
+	if (gvk.Version != "" || ok) && gvk.GroupVersion() != expected.GroupVersion() {
 		return apierrors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)",
 			gvk.GroupVersion(), expected.GroupVersion()))
 	}
-	if gvk.Kind != "" && gvk.Kind != expected.Kind {
-		return errDecode(gvk, expected, fmt.Errorf("the kind in the data (%s) does not match the expected kind (%s)", gvk.Kind, expected.Kind))
+	if gvk.Kind == "" || gvk.Kind == expected.Kind {
+		return nil
 	}
-	return nil
+	if ok {
+		return registry.OtherKind(gvk, custom.GetName(), expected.Kind)
+	}
+	return errDecode(gvk, expected, fmt.Errorf("the kind in the data (%s) does not match the expected kind (%s)", gvk.Kind, expected.Kind))
 }
 
 // errDecode is the 400 for a body that cannot be read.

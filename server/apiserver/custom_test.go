@@ -13,8 +13,9 @@ import (
 	"codeberg.org/skiff/skiff/server/customresource"
 )
 
-// TestCustomBodyNeedsItsKind: a built-in object may leave out what it is, a custom one may not.
-func TestCustomBodyNeedsItsKind(t *testing.T) {
+// customEnv is an env with a kind of its own.
+func customEnv(t *testing.T) *env {
+	t.Helper()
 	var custom *api.Kind
 	e := newEnv(t, func(c *apiserver.Config) {
 		preserve := true
@@ -22,6 +23,8 @@ func TestCustomBodyNeedsItsKind(t *testing.T) {
 		k, err := customresource.New(&customresource.Definition{Status: apiextensionsv1.CustomResourceDefinitionStatus{AcceptedNames: names}, Spec: apiextensionsv1.CustomResourceDefinitionSpec{
 			Group: "a.example.com", Scope: apiextensionsv1.NamespaceScoped, Names: names,
 			Versions: []apiextensionsv1.CustomResourceDefinitionVersion{{Name: "v1", Served: true, Storage: true,
+				Subresources: &apiextensionsv1.CustomResourceSubresources{Status: &apiextensionsv1.CustomResourceSubresourceStatus{},
+					Scale: &apiextensionsv1.CustomResourceSubresourceScale{SpecReplicasPath: ".spec.n", StatusReplicasPath: ".status.n"}},
 				Schema: &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{Type: "object", XPreserveUnknownFields: &preserve}}}},
 		}}, nil)
 		if err != nil {
@@ -35,15 +38,34 @@ func TestCustomBodyNeedsItsKind(t *testing.T) {
 	if err := e.store.AddKind(context.Background(), custom); err != nil {
 		t.Fatal(err)
 	}
-	const path = "/apis/a.example.com/v1/namespaces/default/things"
-	for body, want := range map[string]int{
-		`{}`: http.StatusBadRequest, `{"metadata":{"name":"a"}}`: http.StatusBadRequest,
-		`{"apiVersion":"a.example.com/v1","kind":"Thing","metadata":{"name":"a"}}`: http.StatusCreated,
+	return e
+}
+
+const things = "/apis/a.example.com/v1/namespaces/default/things"
+
+// TestCustomBodyNeedsItsKind: a built-in object may leave out what it is, a custom one may not.
+func TestCustomBodyNeedsItsKind(t *testing.T) {
+	e := customEnv(t)
+	for _, c := range []struct {
+		body string
+		code int
+		text string
+	}{
+		{`{}`, http.StatusBadRequest, "Object 'Kind' is missing in"},
+		{`{"metadata":{"name":"a"}}`, http.StatusBadRequest, "Object 'Kind' is missing in"},
+		{`{"kind":"Thing","metadata":{"name":"a"}}`, http.StatusBadRequest, "the API version in the data () does not match"},
+		{`{"apiVersion":"a.example.com/v2","kind":"Other","metadata":{"name":"a"}}`, http.StatusBadRequest, "the API version in the data (a.example.com/v2) does not match"},
+		{`{"apiVersion":"a.example.com/v1","kind":"Other","metadata":{"name":"a"}}`, http.StatusUnprocessableEntity,
+			`Other.a.example.com \"a\" is invalid: kind: Invalid value: \"Other\": must be Thing`},
+		{`{"apiVersion":"a.example.com/v1","kind":"Thing","metadata":{"name":"a"}}`, http.StatusCreated, ""},
 	} {
-		w := e.do("POST", path, body)
-		if w.Code != want || want != http.StatusCreated && !strings.Contains(w.Body.String(), "Object 'Kind' is missing in") {
-			t.Errorf("%s: %d %s", body, w.Code, w.Body)
+		if w := e.do("POST", things, c.body); w.Code != c.code || !strings.Contains(w.Body.String(), c.text) {
+			t.Errorf("%s: %d %s", c.body, w.Code, w.Body)
 		}
+	}
+	w := e.do("PATCH", things+"/a", `{"kind":"Other"}`, "Content-Type: application/merge-patch+json")
+	if w.Code != http.StatusUnprocessableEntity || !strings.Contains(w.Body.String(), "must be Thing") {
+		t.Errorf("a patch to another kind: %d %s", w.Code, w.Body)
 	}
 	if w := e.do("POST", "/api/v1/namespaces/default/configmaps", `{"metadata":{"name":"a"}}`); w.Code != http.StatusCreated {
 		t.Errorf("a built-in object without a kind: %d %s", w.Code, w.Body)

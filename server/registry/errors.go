@@ -7,6 +7,8 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/store"
@@ -31,6 +33,11 @@ func conflict(k *api.Kind, name, format string, args ...any) error {
 }
 
 func modified(k *api.Kind, name string) error { return conflict(k, name, textModified) }
+
+// OtherKind is the answer to a custom object that says it is of another kind than what it was sent to.
+func OtherKind(sent schema.GroupVersionKind, name, want string) error {
+	return apierrors.NewInvalid(sent.GroupKind(), name, field.ErrorList{field.Invalid(field.NewPath("kind"), sent.Kind, "must be "+want)})
+}
 
 // tooLarge is what a caller gets who asks for a revision that has not happened yet: retry in a second.
 func tooLarge(asked, current int64) error {

@@ -15,6 +15,7 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"codeberg.org/skiff/skiff/server/api"
+	"codeberg.org/skiff/skiff/server/registry"
 )
 
 // wire knows how the patched object looks to the caller: its version, or the subresource's own type.
@@ -138,6 +139,9 @@ func wellFormed(content map[string]any) error {
 // finish checks that the object still is of its kind, and converts it to the hub.
 func (w *wire) finish(obj runtime.Object) (runtime.Object, error) {
 	if gvk := obj.GetObjectKind().GroupVersionKind(); gvk != w.gvk {
+		if u, ok := obj.(*unstructured.Unstructured); ok && gvk.GroupVersion() == w.gvk.GroupVersion() {
+			return nil, registry.OtherKind(gvk, u.GetName(), w.gvk.Kind)
+		}
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("the API version in the data (%s) does not match the expected API version (%s)", gvk, w.gvk))
 	}
 	if !custom(obj) {
