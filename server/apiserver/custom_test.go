@@ -71,3 +71,19 @@ func TestCustomBodyNeedsItsKind(t *testing.T) {
 		t.Errorf("a built-in object without a kind: %d %s", w.Code, w.Body)
 	}
 }
+
+// TestCustomScope: above the namespaces a custom kind can only be listed; a built-in one says which methods it has not.
+func TestCustomScope(t *testing.T) {
+	e := customEnv(t)
+	for _, method := range []string{"POST", "DELETE"} {
+		if w := e.do(method, "/apis/a.example.com/v1/things", ""); w.Code != http.StatusNotFound {
+			t.Errorf("%s of things: %d", method, w.Code)
+		}
+		if w := e.do(method, "/api/v1/configmaps", ""); w.Code != http.StatusMethodNotAllowed {
+			t.Errorf("%s of config maps: %d", method, w.Code)
+		}
+	}
+	if w := e.do("GET", "/apis/a.example.com/v1/things", ""); w.Code != http.StatusOK {
+		t.Errorf("GET: %d", w.Code)
+	}
+}

@@ -327,6 +327,9 @@ func (q *request) checkScope() error {
 		return errNoRoute()
 	}
 	if p.verb == "create" || p.verb == "deletecollection" {
+		if q.version.Custom != nil {
+			return errNoRoute()
+		}
 		return errMethod()
 	}
 	return nil
