@@ -87,3 +87,11 @@ func TestCustomScope(t *testing.T) {
 		t.Errorf("GET: %d", w.Code)
 	}
 }
+
+func TestCustomSubresourcesBeginWithStatus(t *testing.T) {
+	text := customEnv(t).do("GET", "/apis/a.example.com/v1", "").Body.String()
+	status, scale := strings.Index(text, `"things/status"`), strings.Index(text, `"things/scale"`)
+	if status < 0 || scale < status {
+		t.Error(text)
+	}
+}

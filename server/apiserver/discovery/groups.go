@@ -107,8 +107,11 @@ func priority(f *Foreign) int32 {
 	return f.VersionPriority
 }
 
-// subresources of a version, by name.
+// subresources of a version: by name, and of a custom kind status first, as clients know it.
 func (k servedKind) subresources() []api.Subresource {
+	if k.version.Custom != nil {
+		return k.SubresourcesOf(k.version)
+	}
 	all := slices.Clone(k.SubresourcesOf(k.version))
 	slices.SortFunc(all, func(a, b api.Subresource) int { return strings.Compare(a.Name, b.Name) })
 	return all
