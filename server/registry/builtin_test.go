@@ -13,6 +13,7 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -259,6 +260,24 @@ func BenchmarkRealPodStatus(b *testing.B) {
 		}
 	}
 	report()
+}
+
+// TestNamespaceOfClusterObject: many manifests, also those that are applied, give one to what has none.
+func TestNamespaceOfClusterObject(t *testing.T) {
+	e := builtIn(t)
+	sent := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "reader", Namespace: "default"}}
+	req := e.Request(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: "reader"}})
+	if _, err := e.Registry.Create(e.Ctx, req, sent); err != nil {
+		t.Fatal(err)
+	}
+	out, _, err := e.Registry.Update(e.Ctx, req, func(current runtime.Object) (runtime.Object, error) {
+		next := current.DeepCopyObject().(*rbacv1.ClusterRole)
+		next.Namespace, next.Labels = "default", map[string]string{"a": "b"}
+		return next, nil
+	}, registry.UpdateOptions{Retry: true})
+	if err != nil || out.(*rbacv1.ClusterRole).Namespace != "" {
+		t.Errorf("%+v: %v", out, err)
+	}
 }
 
 // TestAdmissionOwnsNothing: what admission adds has no manager, also when nothing else of an update is new, and a client that

@@ -28,18 +28,20 @@ func generateName(base string) string {
 	return base + rand.String(generatedSuffix)
 }
 
-// ensureNamespace gives obj the request's namespace and refuses another one.
+// ensureNamespace gives obj the request's namespace and refuses another one. From an object of a kind without namespaces it
+// takes the one which many manifests give it.
 func ensureNamespace(req Request, obj api.Object) error {
-	expected := ""
-	if req.Kind.Namespaced {
-		if expected = req.Namespace; expected == "" {
-			return apierrors.NewBadRequest("an empty namespace may not be set during creation")
-		}
+	if !req.Kind.Namespaced {
+		obj.SetNamespace("")
+		return nil
+	}
+	if req.Namespace == "" {
+		return apierrors.NewBadRequest("an empty namespace may not be set during creation")
 	}
 	switch obj.GetNamespace() {
-	case expected:
+	case req.Namespace:
 	case "":
-		obj.SetNamespace(expected)
+		obj.SetNamespace(req.Namespace)
 	default:
 		return apierrors.NewBadRequest("the namespace of the provided object does not match the namespace sent on the request")
 	}
