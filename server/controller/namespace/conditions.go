@@ -39,7 +39,7 @@ func decideConditions(have []corev1.NamespaceCondition, left []content, undiscov
 		message = "Failed to delete all resource types: " + failed.Error()
 	}
 	if undiscovered != nil {
-		undiscoveredMessage = undiscovered.Error()
+		undiscoveredMessage = "Discovery failed for some groups, " + undiscovered.Error()
 	}
 	set(corev1.NamespaceDeletionDiscoveryFailure, undiscovered != nil, "ResourcesDiscovered", "All resources successfully discovered", "DiscoveryFailed", undiscoveredMessage)
 	set(corev1.NamespaceDeletionGVParsingFailure, false, "ParsedGroupVersions", "All legacy kube types successfully parsed", "", "")

@@ -91,6 +91,6 @@ func notDiscovered(missing []schema.GroupVersion) error {
 	for _, gv := range missing {
 		texts = append(texts, fmt.Sprintf("%s: stale GroupVersion discovery: %s", gv, gv))
 	}
-	return fmt.Errorf("Discovery failed for some groups, %d failing: unable to retrieve the complete list of server APIs: %s", //nolint:staticcheck // clients know it so
+	return fmt.Errorf("%d failing: unable to retrieve the complete list of server APIs: %s",
 		len(missing), strings.Join(texts, ", "))
 }
