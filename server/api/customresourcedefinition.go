@@ -21,6 +21,7 @@ func customResourceDefinition() *Kind {
 		Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition", Plural: "customresourcedefinitions",
 		Singular: "customresourcedefinition", ShortNames: []string{"crd", "crds"}, Categories: []string{"api-extensions"},
 		Versions: []Version{typed[definition, apiextensionsv1.CustomResourceDefinitionList]("apiextensions.k8s.io", "v1")},
+		Stored:   []Version{storedDefinition()},
 		Prefix:   "/registry/apiextensions.k8s.io/customresourcedefinitions",
 		Strategy: Strategy{
 			Default: do(defaultDefinition),

@@ -39,6 +39,9 @@ type Kind struct {
 	// Versions lists the API versions that serve this kind. Versions[0] is the hub: the form in which objects are
 	// held in memory, validated and stored. The others are converted at the HTTP border.
 	Versions []Version
+	// Stored are further versions in which objects may lie in etcd, of another distribution's cluster. They are read, by their New and
+	// ToHub, and never written or served.
+	Stored []Version
 
 	// Prefix is the etcd key prefix, as upstream lays it out, e.g. "/registry/pods" or "/registry/services/specs".
 	// The key of an object is Prefix/namespace/name, or Prefix/name for a kind without namespaces.

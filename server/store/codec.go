@@ -131,15 +131,17 @@ func decodeCustom(value []byte) (api.Object, error) {
 	return obj, nil
 }
 
-// versionOf finds which version of k an apiVersion names.
+// versionOf finds which version of k, of those that may be in etcd, an apiVersion names.
 func versionOf(k *api.Kind, apiVersion, kind string) (*api.Version, error) {
 	gv, err := schema.ParseGroupVersion(apiVersion)
 	if err != nil {
 		return nil, err
 	}
-	for i := range k.Versions {
-		if v := &k.Versions[i]; v.Group == gv.Group && v.Version == gv.Version && k.Kind == kind {
-			return v, nil
+	for _, versions := range [][]api.Version{k.Versions, k.Stored} {
+		for i := range versions {
+			if v := &versions[i]; v.Group == gv.Group && v.Version == gv.Version && k.Kind == kind {
+				return v, nil
+			}
 		}
 	}
 	return nil, fmt.Errorf("a %s %s is stored where a %s is expected", apiVersion, kind, k.GVK())
