@@ -11,8 +11,10 @@ import (
 func TestEncodingsAreKeptFromTheSecondListOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e, key, obj := newEncodings(), formKey{}, &corev1.Pod{}
-		if e.open(key, heavyFrom-1) != nil || e.open(key, heavyFrom-1) != nil {
-			t.Error("a short list is kept")
+		for range 2 {
+			if e.open(key, heavyFrom-1) != nil {
+				t.Error("a short list is kept")
+			}
 		}
 		if e.open(key, heavyFrom) != nil {
 			t.Error("the first list is kept")
