@@ -25,10 +25,8 @@ func (l *loop) publish(snap client.Snapshot, t table) {
 		}
 		list = append(list, f)
 	}
-	changed := true
-	if shown := l.shown.Load(); shown != nil {
-		changed = !reflect.DeepEqual(list, *shown)
-	}
+	shown := l.shown.Load()
+	changed := shown == nil || !reflect.DeepEqual(list, *shown)
 	if changed {
 		l.shown.Store(&list)
 	}
