@@ -13,6 +13,7 @@ import (
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
+	_ "codeberg.org/skiff/skiff/internal/command/language" // before kubectl's own packages
 	"codeberg.org/skiff/skiff/internal/wellknown"
 )
 
