@@ -9,7 +9,8 @@ ARCH     ?= $(shell go env GOARCH)
 # 5 MB) and checkpoints by CRIU (0.6 MB).
 TAGS     := netgo osusergo seccomp kustomize_disable_go_plugin_support runc_nocriu
 MODULE   := codeberg.org/skiff/skiff
-LDFLAGS  := -s -w -linkmode external -extldflags "-static" \
+STATIC   := -s -w -linkmode external -extldflags "-static"
+LDFLAGS  := $(STATIC) \
   -X $(MODULE)/internal/version.Version=$(VERSION) -X $(MODULE)/internal/version.Commit=$(COMMIT) -X $(MODULE)/internal/version.Date=$(DATE) \
   -X k8s.io/component-base/version.gitVersion=$(KUBE) -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37 \
   -X k8s.io/component-base/version.gitCommit=$(COMMIT) -X k8s.io/component-base/version.buildDate=$(DATE) \
@@ -37,9 +38,18 @@ bin/overlay.json:
 .PHONY: build
 build: deps bin/skiff ## build bin/skiff, one static executable
 
+# What containers are started from, packed into the folder that bin/skiff takes it in from: runtime/shim.
+BUILD_SHIM = go build -tags '$(TAGS)' -ldflags '$(STATIC)' -o bin/skiff-shim
+PACK_SHIM  = go run runtime/shim/pack.go bin/skiff-shim runtime/shim/built/skiff-shim.zst
+
+.PHONY: shim
+shim: bin/overlay.json
+	@$(BUILD_SHIM) ./runtime/shim/skiff-shim
+	@$(PACK_SHIM)
+
 # Without -trimpath, which only releases need: this way the build, vet and the tests share what the compiler made.
 .PHONY: bin/skiff
-bin/skiff: bin/overlay.json
+bin/skiff: bin/overlay.json shim
 	@go build -tags '$(TAGS)' -ldflags '$(LDFLAGS)' -o $@ .
 
 .PHONY: run
@@ -85,8 +95,10 @@ release: deps ## dist/skiff-linux-{amd64,arm64} with checksums
 .PHONY: release-binary
 release-binary: bin/overlay.json
 	@mkdir -p dist
+	GOARCH=$(ARCH) CC=$(CC_$(ARCH)) $(BUILD_SHIM) -trimpath ./runtime/shim/skiff-shim
+	@$(PACK_SHIM)
 	GOARCH=$(ARCH) CC=$(CC_$(ARCH)) go build -tags '$(TAGS)' -trimpath -ldflags '$(LDFLAGS)' -o dist/skiff-linux-$(ARCH) .
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin dist
+	rm -rf bin dist runtime/shim/built/*.zst

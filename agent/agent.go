@@ -30,6 +30,7 @@ import (
 	"codeberg.org/skiff/skiff/runtime/image"
 	"codeberg.org/skiff/skiff/runtime/image/imageapi"
 	"codeberg.org/skiff/skiff/runtime/logs"
+	"codeberg.org/skiff/skiff/runtime/shim"
 	"codeberg.org/skiff/skiff/runtime/snapshot"
 )
 
@@ -74,8 +75,12 @@ func (a *Agent) openRuntime() (err error) {
 	if a.snapshots, err = snapshot.Open(p.Snapshots(), a.images); err != nil {
 		return err
 	}
+	exe, err := shim.Install(p.Shim())
+	if err != nil {
+		a.cfg.Log.Warn("containers start more slowly than they could", "component", "containers", "err", err)
+	}
 	a.containers, err = container.Open(container.Config{StateDir: p.Containers(), RunDir: p.Run, CgroupRoot: a.cfg.CgroupRoot, Snapshots: a.snapshots,
-		Logger: a.cfg.Log.With("component", "containers")})
+		Executable: exe, Logger: a.cfg.Log.With("component", "containers")})
 	return err
 }
 

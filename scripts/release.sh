@@ -63,5 +63,6 @@ for arch in amd64 arm64; do
   check $arch
   [ "$arch" != "$(go env GOHOSTARCH)" ] || [ "$(id -u)" != 0 ] || bare_root dist/skiff-linux-$arch
 done
+make -s shim # this machine's own again
 packaging/bundle.sh "${RELEASE_URL:-}" >dist/install.sh
 (cd dist && sha256sum skiff-linux-* install.sh >sha256sums.txt && cat sha256sums.txt)

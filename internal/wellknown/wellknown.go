@@ -113,6 +113,9 @@ func (p Paths) Containers() string { return filepath.Join(p.Data, "agent", "cont
 // Pods are the kubelet's pod directories: volumes, etc-hosts, checkpoints.
 func (p Paths) Pods() string { return filepath.Join(p.Data, "agent", "pods") }
 
+// Shim is the folder of the small executable that keeps and starts containers.
+func (p Paths) Shim() string { return filepath.Join(p.Data, "agent", "shim") }
+
 // PodManifests are static pods, from YAML on disk.
 func (p Paths) PodManifests() string { return filepath.Join(p.Data, "agent", "manifests") }
 

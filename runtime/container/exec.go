@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"github.com/opencontainers/runc/libcontainer"
 	"golang.org/x/sys/unix"
+
+	"codeberg.org/skiff/skiff/runtime/reexec"
 )
 
 // ErrExecTimeout is returned, with exit code 137, when ExecSpec.Timeout has passed.
@@ -30,83 +31,43 @@ func (m *Manager) Exec(ctx context.Context, containerID string, spec ExecSpec) (
 	if len(spec.Args) == 0 {
 		return -1, fmt.Errorf("exec in container %s: no command", containerID)
 	}
-	lc, err := libcontainer.Load(m.factoryRoot(), containerID)
+	streams, err := newExecStreams(spec)
 	if err != nil {
 		return -1, fmt.Errorf("exec in container %s: %w", containerID, err)
 	}
-	p := m.execProcess(c.info.Spec, spec)
-	streams, err := newExecStreams(spec, p)
+	e, err := m.startExecutor(&reexec.Request{Root: m.factoryRoot(), ID: containerID, Process: m.execProcess(c.info.Spec, spec)}, streams.files)
 	if err != nil {
+		streams.started(false)
+		streams.close()
 		return -1, fmt.Errorf("exec in container %s: %w", containerID, err)
 	}
-	err = lc.Run(p)
-	streams.started()
+	defer e.close()
+	code, err := e.started()
+	streams.started(err == nil)
 	if err != nil {
 		streams.close()
-		return cannotExec(err), fmt.Errorf("exec in container %s: %w", containerID, err)
+		return code, fmt.Errorf("exec in container %s: %w", containerID, err)
 	}
-	code, err := m.waitExec(ctx, p, spec, streams)
+	code, err = e.wait(ctx, spec.Timeout)
+	streams.drain()
 	if err != nil {
 		return code, fmt.Errorf("exec in container %s: %w", containerID, err)
 	}
 	return code, nil
 }
 
-// cannotExec is the exit code that a shell gives for a command that it cannot run.
-func cannotExec(err error) int {
-	if errors.Is(err, os.ErrPermission) {
-		return 126
-	}
-	return 127
-}
-
-func (m *Manager) execProcess(c ContainerSpec, spec ExecSpec) *libcontainer.Process {
-	p := &libcontainer.Process{
-		Args: spec.Args, Env: append(env(ContainerSpec{Env: c.Env, TTY: spec.TTY}), spec.Env...), Cwd: cwd(c),
-		UID: int(c.UID), GID: int(c.GID), Capabilities: m.capabilitySets(c), NoNewPrivileges: &c.NoNewPrivileges,
-	}
-	for _, g := range c.Groups {
-		p.AdditionalGroups = append(p.AdditionalGroups, int(g))
-	}
+func (m *Manager) execProcess(c ContainerSpec, spec ExecSpec) reexec.Process {
+	c.Args, c.TTY, c.Stdin = spec.Args, spec.TTY, spec.Stdin != nil
+	p := process(c)
+	p.Env = slices.Concat(p.Env, spec.Env)
+	p.Capabilities, p.NoNewPrivileges = m.capabilitySets(c), &c.NoNewPrivileges
 	return p
-}
-
-func (m *Manager) waitExec(ctx context.Context, p *libcontainer.Process, spec ExecSpec, streams *execStreams) (int, error) {
-	pid, _ := p.Pid()
-	kill := func() {
-		_ = unix.Kill(-pid, unix.SIGKILL) // nsexec made it a session, so a group, of its own
-		_ = unix.Kill(pid, unix.SIGKILL)
-	}
-	var timedOut atomic.Bool
-	if spec.Timeout > 0 {
-		timer := time.AfterFunc(spec.Timeout, func() {
-			timedOut.Store(true)
-			kill()
-		})
-		defer timer.Stop()
-	}
-	stop := context.AfterFunc(ctx, kill)
-	state, err := p.Wait()
-	stop()
-	streams.drain()
-	switch {
-	case timedOut.Load():
-		return 128 + int(unix.SIGKILL), ErrExecTimeout
-	case ctx.Err() != nil:
-		return -1, ctx.Err()
-	case state == nil:
-		return -1, err
-	}
-	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		return 128 + int(ws.Signal()), nil
-	}
-	return state.ExitCode(), nil
 }
 
 // execStreams connects an exec's process to the caller's streams.
 type execStreams struct {
 	spec   ExecSpec
-	theirs []*os.File // the process's ends, closed once it has started
+	files  [3]*os.File // the process's ends, as an executor wants them; closed once it has started
 	ours   []*os.File
 	stdin  *os.File
 	tty    *os.File
@@ -116,54 +77,61 @@ type execStreams struct {
 	copies []func()
 }
 
-func newExecStreams(spec ExecSpec, p *libcontainer.Process) (*execStreams, error) {
+func newExecStreams(spec ExecSpec) (*execStreams, error) {
 	s := &execStreams{spec: spec, done: make(chan struct{})}
-	if spec.TTY {
-		return s, s.console(p)
+	err := s.open()
+	if err != nil {
+		s.started(false)
+		s.close()
 	}
-	if spec.Stdin != nil {
-		r, w, err := os.Pipe()
-		if err != nil {
-			return nil, err
+	return s, err
+}
+
+func (s *execStreams) open() (err error) {
+	if s.spec.TTY {
+		return s.console()
+	}
+	if s.spec.Stdin != nil {
+		if s.files[0], s.stdin, err = os.Pipe(); err != nil {
+			return err
 		}
-		p.Stdin, s.stdin = r, w
-		s.theirs = append(s.theirs, r)
 	}
-	for _, o := range []struct {
-		to  io.Writer
-		set func(*os.File)
-	}{{spec.Stdout, func(f *os.File) { p.Stdout = f }}, {spec.Stderr, func(f *os.File) { p.Stderr = f }}} {
-		if o.to == nil {
+	for i, to := range []io.Writer{s.spec.Stdout, s.spec.Stderr} {
+		if to == nil {
+			if s.files[1+i], err = os.OpenFile(os.DevNull, os.O_WRONLY, 0); err != nil {
+				return err
+			}
 			continue
 		}
 		r, w, err := os.Pipe()
 		if err != nil {
-			s.close()
-			return nil, err
+			return err
 		}
-		o.set(w)
-		s.theirs, s.ours = append(s.theirs, w), append(s.ours, r)
-		s.copies = append(s.copies, func() { s.copyOut(o.to, r) })
+		s.files[1+i], s.ours = w, append(s.ours, r)
+		s.copies = append(s.copies, func() { s.copyOut(to, r) })
 	}
-	return s, nil
+	return nil
 }
 
 // console makes the socket by which the process sends its terminal.
-func (s *execStreams) console(p *libcontainer.Process) error {
+func (s *execStreams) console() error {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("make console socket: %w", err)
 	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "console"), os.NewFile(uintptr(fds[1]), "console")
-	p.ConsoleSocket = theirs
-	s.theirs, s.ours = append(s.theirs, theirs), append(s.ours, ours)
+	s.ours, s.files[0] = append(s.ours, os.NewFile(uintptr(fds[0]), "console")), os.NewFile(uintptr(fds[1]), "console")
 	return nil
 }
 
-// started is called when the process runs (or could not): it begins to copy.
-func (s *execStreams) started() {
-	for _, f := range s.theirs {
-		f.Close()
+// started is called when the process runs, and then begins to copy, or when it does not.
+func (s *execStreams) started(runs bool) {
+	for _, f := range s.files {
+		if f != nil {
+			f.Close()
+		}
+	}
+	if !runs {
+		return
 	}
 	if s.spec.TTY {
 		if tty, err := receiveTerminal(s.ours[0]); err == nil {
@@ -249,7 +217,7 @@ func (s *execStreams) close() {
 	default:
 		close(s.done)
 	}
-	for _, f := range append(s.ours, s.theirs...) {
+	for _, f := range s.ours {
 		f.Close()
 	}
 	if s.stdin != nil {

@@ -64,14 +64,16 @@ func (m *Manager) request(c *container, rootfs string) (r *reexec.Request, killC
 	if err != nil {
 		return nil, "", err
 	}
-	r = &reexec.Request{
-		Root: m.factoryRoot(), ID: spec.ID, Config: config, Args: spec.Args, Env: env(spec), Cwd: cwd(spec),
-		UID: int(spec.UID), GID: int(spec.GID), TTY: spec.TTY, Stdin: spec.Stdin,
-	}
+	return &reexec.Request{Root: m.factoryRoot(), ID: spec.ID, Config: config, Process: process(spec)}, killDir(cm.GetPaths()), nil
+}
+
+// process is the container's first.
+func process(spec ContainerSpec) reexec.Process {
+	p := reexec.Process{Args: spec.Args, Env: env(spec), Cwd: cwd(spec), UID: int(spec.UID), GID: int(spec.GID), TTY: spec.TTY, Stdin: spec.Stdin}
 	for _, g := range spec.Groups {
-		r.Groups = append(r.Groups, int(g))
+		p.Groups = append(p.Groups, int(g))
 	}
-	return r, killDir(cm.GetPaths()), nil
+	return p
 }
 
 // killWhole makes the OOM killer end the whole container instead of one process of it, unless the caller says otherwise.

@@ -17,7 +17,7 @@ type Config struct {
 	StateDir, RunDir string
 	// CgroupRoot is the cgroup (relative to each hierarchy's root) under which all sandboxes' cgroups hang, e.g. "skiff".
 	CgroupRoot string
-	// Executable to re-exec for keepers and container init; default /proc/self/exe.
+	// Executable that becomes keepers, creators, executors and container init (package reexec): the shim, or by default this one.
 	Executable string
 	// Snapshots makes root filesystems.
 	Snapshots Snapshotter

@@ -1,0 +1,27 @@
+package shim
+
+import (
+	"io"
+	"testing"
+)
+
+// BenchmarkUnpack is what the first start of a build costs beside writing the file.
+func BenchmarkUnpack(b *testing.B) {
+	for b.Loop() {
+		packed, err := built.Open("built/skiff-shim.zst")
+		if err != nil {
+			b.Skip("no shim was built")
+		}
+		if err := decompress(io.Discard, packed); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkInstall(b *testing.B) {
+	for b.Loop() {
+		if _, err := Install(b.TempDir()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
