@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
@@ -265,7 +264,7 @@ func TestContinueToken(t *testing.T) {
 // TestStrangers: who shows nothing, or something wrong, gets health, version and the cluster's authority, and nothing else.
 func TestStrangers(t *testing.T) {
 	s := newSpace(t)
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DialContext: s.node.Dial, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // a stranger cannot verify
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DialContext: s.node.Dial, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // a stranger cannot verify
 	for _, path := range []string{"/healthz", "/livez", "/readyz", "/version", joinapi.CACertsPath} {
 		if a := s.send(client, "GET", path, "", "", nil); a.code != 200 {
 			t.Errorf("anonymous %s: %d %s", path, a.code, cut(a.body))
@@ -299,7 +298,7 @@ func TestRBAC(t *testing.T) {
 	s.kubectl("create", "secret", "generic", "s", "--from-literal=a=1")
 	token := s.kubectl("create", "token", "robot")
 	as := func(args ...string) (string, error) {
-		return s.node.Run(20*time.Second, executable, append([]string{"kubectl", "--kubeconfig=/dev/null", "--server=" + s.config.Host, "--insecure-skip-tls-verify", "--token=" + token, "-n", s.name}, args...)...)
+		return s.node.Run(patience, executable, append([]string{"kubectl", "--kubeconfig=/dev/null", "--server=" + s.config.Host, "--insecure-skip-tls-verify", "--token=" + token, "-n", s.name}, args...)...)
 	}
 	s.eventually("the role", func() error { _, err := as("get", "configmap", "c"); return err })
 	for _, args := range [][]string{{"get", "secrets"}, {"get", "secret", "s"}, {"create", "configmap", "d"}, {"delete", "configmap", "c"}, {"get", "configmaps", "-n", "default"}, {"get", "nodes"},

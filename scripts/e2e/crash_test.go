@@ -77,7 +77,7 @@ func TestDaemonKilled(t *testing.T) {
 		shell("starts", "sleep 1; echo done"))
 	s.kubectl("expose", "deployment", "web", "--port=80", "--target-port=http")
 	s.kubectl("create", "configmap", "kept", "--from-literal=a=b")
-	s.kubectl("rollout", "status", "deployment/web", "--timeout=45s")
+	s.kubectl("rollout", "status", "deployment/web", inTime)
 	s.ready("counter")
 	s.pod("ends", "Running", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodRunning })
 	ids := s.get("pods", ".items[*].status.containerStatuses[*].containerID")
@@ -94,7 +94,7 @@ func TestDaemonKilled(t *testing.T) {
 		if err := s.node.Start("server"); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.node.WaitReady(30*time.Second, "n1"); err != nil {
+		if err := s.node.WaitReady(patience, "n1"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -110,7 +110,7 @@ func TestDaemonKilled(t *testing.T) {
 	}
 	s.equal("exec after it", s.sh("counter", "echo yes"), "yes")
 	s.kubectl("scale", "deployment/web", "--replicas=3")
-	s.kubectl("rollout", "status", "deployment/web", "--timeout=45s")
+	s.kubectl("rollout", "status", "deployment/web", inTime)
 }
 
 // TestStoppedPolitely: SIGTERM ends the daemon soon and with status 0, also while clients watch and follow; pods go on.
@@ -125,7 +125,7 @@ func TestStoppedPolitely(t *testing.T) {
 	if err := s.node.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(start); took > 10*time.Second {
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("it took %v to end", took)
 	}
 	if code := s.node.ExitCode(); code != 0 {
@@ -134,7 +134,7 @@ func TestStoppedPolitely(t *testing.T) {
 	if err := s.node.Start("server"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.node.WaitReady(30*time.Second, "n1"); err != nil {
+	if err := s.node.WaitReady(patience, "n1"); err != nil {
 		t.Fatal(err)
 	}
 	s.ready("a")
@@ -168,7 +168,7 @@ func TestWriteStorm(t *testing.T) {
 	if err := s.node.Start("server"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.node.WaitReady(30*time.Second, "n1"); err != nil {
+	if err := s.node.WaitReady(patience, "n1"); err != nil {
 		t.Fatal(err)
 	}
 	total := 0

@@ -23,7 +23,7 @@ func TestGet(t *testing.T) {
 	s.apply(deployment("web", 1) + shell("a", "true") + shell("b", sleeper))
 	s.kubectl("expose", "deployment", "web", "--port=80", "--target-port=http")
 	s.kubectl("create", "configmap", "c", "--from-literal=k=v")
-	s.kubectl("rollout", "status", "deployment/web", "--timeout=45s")
+	s.kubectl("rollout", "status", "deployment/web", inTime)
 	s.ready("b")
 	s.ended("a")
 	for args, want := range map[string]string{

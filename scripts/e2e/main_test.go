@@ -10,10 +10,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"codeberg.org/skiff/skiff/scripts/testbox"
@@ -24,10 +27,12 @@ var shared *cluster
 
 // cluster is a box with a running server.
 type cluster struct {
-	box    *testbox.Box
-	node   *testbox.Node
-	config *rest.Config
-	client kubernetes.Interface
+	box     *testbox.Box
+	node    *testbox.Node
+	config  *rest.Config
+	client  kubernetes.Interface
+	dynamic dynamic.Interface
+	mapper  meta.RESTMapper
 }
 
 // Images that every node of the tests has.
@@ -50,7 +55,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	if f := flag.Lookup("test.parallel"); !explicit("test.parallel") {
-		_ = f.Value.Set("12") // they mostly wait
+		_ = f.Value.Set("8") // they mostly wait
 	}
 	code, err := run(m)
 	if err != nil {
@@ -183,7 +188,7 @@ func (c *cluster) start(flags []string) (err error) {
 	if err = c.node.Start("server", flags...); err != nil {
 		return err
 	}
-	if err = c.node.WaitReady(30*time.Second, c.node.Name); err != nil {
+	if err = c.node.WaitReady(patience, c.node.Name); err != nil {
 		return err
 	}
 	if err = importAll(c.node); err != nil {
@@ -193,8 +198,15 @@ func (c *cluster) start(flags []string) (err error) {
 		return err
 	}
 	c.config.QPS, c.config.Dial = -1, c.node.Dial
-	c.client, err = kubernetes.NewForConfig(c.config)
-	return err
+	if c.client, err = kubernetes.NewForConfig(c.config); err != nil {
+		return err
+	}
+	if c.dynamic, err = dynamic.NewForConfig(c.config); err != nil {
+		return err
+	}
+	found := memory.NewMemCacheClient(c.client.Discovery())
+	c.mapper = restmapper.NewShortcutExpander(restmapper.NewDeferredDiscoveryRESTMapper(found), found, nil)
+	return nil
 }
 
 func importAll(n *testbox.Node) error {

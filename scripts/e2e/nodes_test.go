@@ -42,7 +42,7 @@ func TestSecondNode(t *testing.T) {
 	n2 := s.join("n2")
 	s.apply(on("n1", deployment("one", 1)) + on("n2", deployment("two", 1)) + on("n1", shell("client1", sleeper)) + on("n2", shell("client2", sleeper)))
 	for _, d := range []string{"one", "two"} {
-		s.kubectl("rollout", "status", "deployment/"+d, "--timeout=45s")
+		s.kubectl("rollout", "status", "deployment/"+d, inTime)
 		s.kubectl("expose", "deployment", d, "--port=80", "--target-port=http", "--type=NodePort")
 	}
 	s.ready("client1", "client2")
@@ -66,7 +66,7 @@ func TestSecondNode(t *testing.T) {
 		}
 	}
 	s.eventually("a node port from outside", func() error {
-		out, err := s.box.Run(10*time.Second, "curl", "-fsS", "--max-time", "5", "http://"+n2.IP+":"+s.get("service/one", ".spec.ports[0].nodePort"))
+		out, err := s.box.Run(patience, "curl", "-fsS", "--max-time", "5", "http://"+n2.IP+":"+s.get("service/one", ".spec.ports[0].nodePort"))
 		if err != nil {
 			return fmt.Errorf("%s: %w", out, err)
 		}
@@ -107,7 +107,7 @@ func TestNodeLost(t *testing.T) {
       - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 1}
       - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 1}
 `) + on("n2", shell("stays", sleeper)))
-	s.kubectl("rollout", "status", "deployment/web", "--timeout=45s")
+	s.kubectl("rollout", "status", "deployment/web", inTime)
 	s.ready("stays")
 	if where := s.get("pods", ".items[*].spec.nodeName"); strings.Count(where, "n2") < 2 {
 		t.Fatalf("the pods are not on both nodes: %s", where)
@@ -145,7 +145,7 @@ func TestNodeLost(t *testing.T) {
 		return nil
 	})
 	s.kubectl("scale", "deployment/web", "--replicas=8")
-	s.kubectl("rollout", "status", "deployment/web", "--timeout=45s")
+	s.kubectl("rollout", "status", "deployment/web", inTime)
 	s.contains("new pods go there again", s.get("pods", ".items[*].spec.nodeName"), "n2")
 }
 
@@ -160,15 +160,15 @@ func TestDrain(t *testing.T) {
 	s.kubectl("taint", "node", "n2", "only-")
 	s.kubectl("delete", "pod", "here")
 	s.apply(deployment("web", 4))
-	s.kubectl("rollout", "status", "deployment/web", "--timeout=45s")
+	s.kubectl("rollout", "status", "deployment/web", inTime)
 	s.contains("spread", s.get("pods", ".items[*].spec.nodeName"), "n1", "n2")
-	s.contains("drain", s.kubectl("drain", "n2", "--ignore-daemonsets", "--timeout=45s"), "node/n2 cordoned", "node/n2 drained")
-	s.kubectl("rollout", "status", "deployment/web", "--timeout=45s")
+	s.contains("drain", s.kubectl("drain", "n2", "--ignore-daemonsets", inTime), "node/n2 cordoned", "node/n2 drained")
+	s.kubectl("rollout", "status", "deployment/web", inTime)
 	s.equal("after drain", strings.Join(unique(s.get("pods", ".items[?(@.status.phase==\"Running\")].spec.nodeName")), " "), "n1")
 	s.contains("cordoned", s.kubectl("get", "node", "n2"), "SchedulingDisabled")
 	s.kubectl("uncordon", "n2")
 	s.kubectl("delete", "node", "n2")
-	if err := s.node.WaitReady(2*patience, "n2"); err != nil {
+	if err := s.node.WaitReady(patience, "n2"); err != nil {
 		t.Error(err)
 	}
 }
@@ -228,7 +228,7 @@ func TestJoinRefused(t *testing.T) {
 	// The token opens nothing but joining.
 	url := "https://" + s.node.IP + ":6443/api/v1/secrets"
 	for what, args := range map[string][]string{"bearer": {"-H", "Authorization: Bearer " + secret}, "basic": {"-u", "node:" + secret}} {
-		out, err := n2.Run(20*time.Second, "curl", append(args, "-sk", "--max-time", "5", "-o", "/dev/null", "-w", "%{http_code}", url)...)
+		out, err := n2.Run(patience, "curl", append(args, "-sk", "--max-time", "5", "-o", "/dev/null", "-w", "%{http_code}", url)...)
 		if err != nil || out != "401" && out != "403" {
 			t.Errorf("the token as %s: %s %v", what, out, err)
 		}
@@ -245,7 +245,7 @@ func TestJoinRefused(t *testing.T) {
 	t.Log(files)
 	cert, ca := filepath.Join(n2.Dir(), "lib", "agent", "tls", "client.pem"), filepath.Join(n2.Dir(), "lib", "agent", "tls", "ca.crt")
 	asNode := func(args ...string) (string, error) {
-		return n2.Run(20*time.Second, executable, append([]string{"kubectl", "--server=https://" + s.node.IP + ":6443", "--certificate-authority=" + ca,
+		return n2.Run(patience, executable, append([]string{"kubectl", "--server=https://" + s.node.IP + ":6443", "--certificate-authority=" + ca,
 			"--client-certificate=" + cert, "--client-key=" + cert, "-n", s.name}, args...)...)
 	}
 	if out, err := asNode("get", "node", "n2"); err != nil {
@@ -313,7 +313,7 @@ func TestStandalone(t *testing.T) {
 	s.contains("the log", string(log), "broken.yaml", "wrong.yaml")
 
 	pids := func() string {
-		out, _ := n.Run(10*time.Second, "sh", "-c", "for p in /proc/[0-9]*; do if [ \"$(readlink $p/exe)\" = /web ] && grep -qs '/"+n.CgroupRoot()+"/' $p/cgroup; then echo ${p#/proc/}; fi; done")
+		out, _ := n.Run(patience, "sh", "-c", "for p in /proc/[0-9]*; do if [ \"$(readlink $p/exe)\" = /web ] && grep -qs '/"+n.CgroupRoot()+"/' $p/cgroup; then echo ${p#/proc/}; fi; done")
 		return strings.TrimSpace(out)
 	}
 	first := pids()
@@ -327,7 +327,7 @@ func TestStandalone(t *testing.T) {
 	time.Sleep(2 * time.Second)
 	answers("v1")
 	s.equal("the process after kill -9 of the agent", pids(), first)
-	if out, err := n.Run(10*time.Second, "kill", "-9", first); err != nil {
+	if out, err := n.Run(patience, "kill", "-9", first); err != nil {
 		t.Fatal(out, err)
 	}
 	s.eventually("started again", func() error {

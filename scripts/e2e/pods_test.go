@@ -72,7 +72,7 @@ spec:
   terminationGracePeriodSeconds: 1
   initContainers:
   - {name: one, image: ` + busybox + `, command: [sh, -c, 'sleep 0.3; echo one >>/d/x'], volumeMounts: [{name: d, mountPath: /d}]}
-  - {name: side, image: ` + busybox + `, restartPolicy: Always, command: [sh, -c, 'echo side >>/d/x; ` + sleeper2 + `'], volumeMounts: [{name: d, mountPath: /d}], startupProbe: {exec: {command: [test, -s, /d/x]}, periodSeconds: 1}}
+  - {name: side, image: ` + busybox + `, restartPolicy: Always, command: [sh, -c, 'echo side >>/d/x; ` + sleeper2 + `'], volumeMounts: [{name: d, mountPath: /d}], startupProbe: {exec: {command: [test, -s, /d/x]}, timeoutSeconds: 30, periodSeconds: 1}}
   - {name: two, image: ` + busybox + `, command: [sh, -c, 'echo two >>/d/x'], volumeMounts: [{name: d, mountPath: /d}]}
   containers:
   - {name: main, image: ` + busybox + `, command: [cat, /d/x], volumeMounts: [{name: d, mountPath: /d}]}
@@ -102,10 +102,10 @@ const sleeper2 = `trap "exit 0" TERM; sleep 1000000 & wait`
 func TestProbes(t *testing.T) {
 	s := newSpace(t)
 	always := func(m string) string { return strings.ReplaceAll(m, "restartPolicy: Never", "restartPolicy: Always") }
-	s.apply(shell("ready", "touch /tmp/ok; "+sleeper, "readinessProbe: {exec: {command: [cat, /tmp/ok]}, periodSeconds: 1, failureThreshold: 1}") +
-		always(shell("live", "mkdir /tmp/www; touch /tmp/www/ok; httpd -p 8080 -h /tmp/www; "+sleeper, "livenessProbe: {httpGet: {path: /ok, port: 8080}, periodSeconds: 1, failureThreshold: 1, initialDelaySeconds: 1}")) +
-		shell("tcp", "exec httpd -f -p 7000 -h /tmp", "readinessProbe: {tcpSocket: {port: 7000}, periodSeconds: 1}") +
-		always(shell("slow", "sleep 3; touch /tmp/up; "+sleeper, "startupProbe: {exec: {command: [cat, /tmp/up]}, periodSeconds: 1, failureThreshold: 30}", "livenessProbe: {exec: {command: [cat, /tmp/up]}, periodSeconds: 1, failureThreshold: 1}")))
+	s.apply(shell("ready", "touch /tmp/ok; "+sleeper, "readinessProbe: {exec: {command: [cat, /tmp/ok]}, timeoutSeconds: 30, periodSeconds: 1, failureThreshold: 1}") +
+		always(shell("live", "mkdir /tmp/www; touch /tmp/www/ok; httpd -p 8080 -h /tmp/www; "+sleeper, "livenessProbe: {httpGet: {path: /ok, port: 8080}, timeoutSeconds: 30, periodSeconds: 1, failureThreshold: 1, initialDelaySeconds: 1}")) +
+		shell("tcp", "exec httpd -f -p 7000 -h /tmp", "readinessProbe: {tcpSocket: {port: 7000}, timeoutSeconds: 30, periodSeconds: 1}") +
+		always(shell("slow", "sleep 3; touch /tmp/up; "+sleeper, "startupProbe: {exec: {command: [cat, /tmp/up]}, timeoutSeconds: 30, periodSeconds: 1, failureThreshold: 30}", "livenessProbe: {exec: {command: [cat, /tmp/up]}, timeoutSeconds: 30, periodSeconds: 1, failureThreshold: 1}")))
 	s.kubectl("expose", "pod", "ready", "--port=80")
 	s.ready("ready", "live", "tcp", "slow")
 	s.equal("slow was not restarted", s.get("pod/slow", ".status.containerStatuses[0].restartCount"), "0")
@@ -137,7 +137,7 @@ apiVersion: v1
 kind: Pod
 metadata: {name: a}
 spec:
-  terminationGracePeriodSeconds: 10
+  terminationGracePeriodSeconds: 120
   containers:
   - name: main
     image: ` + busybox + `

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestServices: a Service is reached from the node, from pods, from itself (hairpin) and from outside, and refuses without endpoints.
@@ -55,7 +54,7 @@ kind: Service
 metadata: {name: alias}
 spec: {type: ExternalName, externalName: web.` + s.name + `.svc.cluster.local}
 `)
-	s.kubectl("rollout", "status", "deployment/web", "--timeout=45s")
+	s.kubectl("rollout", "status", "deployment/web", inTime)
 	s.ready("client")
 	ip := func(service string) string { return s.get("service/"+service, ".spec.clusterIP") }
 	s.eventually("all three answer", func() error {
@@ -80,7 +79,7 @@ spec: {type: ExternalName, externalName: web.` + s.name + `.svc.cluster.local}
 			t.Errorf("node port at %s: %q %v", address, out, err)
 		}
 	}
-	if out, err := s.box.Run(10*time.Second, "curl", "-sSf", "--max-time", "5", "http://"+s.node.IP+":"+port); err != nil {
+	if out, err := s.box.Run(patience, "curl", "-sSf", "--max-time", "5", "http://"+s.node.IP+":"+port); err != nil {
 		t.Errorf("node port from outside: %s %v", out, err)
 	}
 	s.contains("node port from a pod", s.sh("client", "wget -qO- http://"+s.node.IP+":"+port), "v1 web-")
@@ -90,15 +89,11 @@ spec: {type: ExternalName, externalName: web.` + s.name + `.svc.cluster.local}
 		s.equal("session affinity", s.sh("client", "wget -qO- http://"+ip("sticky")), first)
 	}
 
-	start := time.Now()
 	out, err := s.curl("http://" + ip("nobody"))
 	if err == nil || !strings.Contains(out, "refused") && !strings.Contains(out, "Couldn't connect") && !strings.Contains(out, "connect to") {
 		t.Errorf("no endpoints: %q %v", out, err)
 	}
 	s.contains("no endpoints from a pod", s.sh("client", "wget -qO- http://"+ip("nobody")+" 2>&1 || true"), "refused")
-	if took := time.Since(start); took > 4*time.Second {
-		t.Errorf("refused only after %v", took)
-	}
 
 	s.dns("client")
 	s.scaledDown(ip("web"))
@@ -172,7 +167,7 @@ spec:
 	}
 	s.contains("own name", s.sh("server", "cat /etc/hosts; hostname -f"), ip+"\tbox.sub."+s.name+".svc.cluster.local\tbox")
 	s.sh("client", "nc -w 3 kubernetes.default 443 </dev/null")
-	if out, err := s.box.Run(10*time.Second, "ping", "-c1", "-W2", s.node.IP); err != nil {
+	if out, err := s.box.Run(patience, "ping", "-c1", "-W2", s.node.IP); err != nil {
 		t.Logf("no ping here: %s", out)
 	} else {
 		s.contains("outside", s.sh("client", "ping -c1 -W2 192.168.77.254"), "1 packets received")

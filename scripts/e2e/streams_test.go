@@ -136,7 +136,7 @@ func TestCopy(t *testing.T) {
 func TestPortForward(t *testing.T) {
 	s := newSpace(t)
 	s.apply(deployment("web", 1))
-	s.kubectl("rollout", "status", "deployment/web", "--timeout=45s")
+	s.kubectl("rollout", "status", "deployment/web", inTime)
 	s.kubectl("expose", "deployment", "web", "--port=80", "--target-port=http")
 	for _, target := range []string{"deployment/web", "service/web"} {
 		port := "8080"
@@ -177,7 +177,7 @@ func TestAttach(t *testing.T) {
 func TestWebSockets(t *testing.T) {
 	s := newSpace(t)
 	s.apply(deployment("web", 1) + shell("a", "while read x; do echo got $x; done", "stdin: true"))
-	s.kubectl("rollout", "status", "deployment/web", "--timeout=45s")
+	s.kubectl("rollout", "status", "deployment/web", inTime)
 	s.ready("a")
 	said := func(what, log string) {
 		t.Helper()
@@ -207,7 +207,7 @@ func TestWebSockets(t *testing.T) {
 func TestProxy(t *testing.T) {
 	s := newSpace(t)
 	s.apply(deployment("web", 1))
-	s.kubectl("rollout", "status", "deployment/web", "--timeout=45s")
+	s.kubectl("rollout", "status", "deployment/web", inTime)
 	s.kubectl("expose", "deployment", "web", "--port=80", "--target-port=http")
 	pod := s.get("pods", ".items[0].metadata.name")
 	base := "/api/v1/namespaces/" + s.name

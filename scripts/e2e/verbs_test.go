@@ -11,16 +11,16 @@ import (
 // TestWait: for conditions, fields, creation and deletion; a wait that is in vain ends in time and says so.
 func TestWait(t *testing.T) {
 	s := newSpace(t)
-	created, _ := s.start("wait", "--for=create", "pod/a", "--timeout=45s")
+	created, _ := s.start("wait", "--for=create", "pod/a", inTime)
 	s.apply(shell("a", sleeper) + shell("b", sleeper))
 	s.saysInTime(created, "pod/a condition met")
-	s.contains("several", s.kubectl("wait", "--for=condition=Ready", "pod", "--all", "--timeout=45s"), "pod/a condition met", "pod/b condition met")
-	s.contains("a field", s.kubectl("wait", "--for=jsonpath={.status.phase}=Running", "pod/a", "--timeout=45s"), "condition met")
-	s.contains("a selector", s.kubectl("wait", "--for=condition=Ready", "pod", "-l", "app=b", "--timeout=45s"), "pod/b condition met")
+	s.contains("several", s.kubectl("wait", "--for=condition=Ready", "pod", "--all", inTime), "pod/a condition met", "pod/b condition met")
+	s.contains("a field", s.kubectl("wait", "--for=jsonpath={.status.phase}=Running", "pod/a", inTime), "condition met")
+	s.contains("a selector", s.kubectl("wait", "--for=condition=Ready", "pod", "-l", "app=b", inTime), "pod/b condition met")
 	s.refused([]string{"wait", "--for=condition=Ready=false", "pod/a", "--timeout=1s"}, "timed out waiting for the condition on pods/a")
 	s.refused([]string{"wait", "--for=condition=Ready", "pod/none", "--timeout=1s"}, `pods "none" not found`)
 	s.kubectl("delete", "pod", "a", "--wait=false")
-	s.kubectl("wait", "--for=delete", "pod/a", "--timeout=45s")
+	s.kubectl("wait", "--for=delete", "pod/a", inTime)
 	s.refused([]string{"get", "pod", "a"}, "not found")
 }
 
@@ -121,7 +121,7 @@ func TestSet(t *testing.T) {
 	s.kubectl("set", "env", "deployment/web", "A=1", "B-")
 	s.kubectl("set", "resources", "deployment/web", "--limits=memory=64Mi", "--requests=cpu=10m")
 	s.kubectl("set", "serviceaccount", "deployment/web", "default")
-	s.kubectl("rollout", "status", "deployment/web", "--timeout=45s")
+	s.kubectl("rollout", "status", "deployment/web", inTime)
 	s.equal("set env", s.get("deployment/web", ".spec.template.spec.containers[0].env[0].value"), "1")
 	s.equal("set resources", s.get("deployment/web", ".spec.template.spec.containers[0].resources.limits.memory"), "64Mi")
 	s.contains("list env", s.kubectl("set", "env", "deployment/web", "--list"), "A=1")

@@ -30,7 +30,7 @@ spec:
       - name: web
         image: %[3]s
         ports: [{name: http, containerPort: 8080}]
-        readinessProbe: {httpGet: {path: /, port: http}, periodSeconds: 1}
+        readinessProbe: {httpGet: {path: /, port: http}, timeoutSeconds: 30, periodSeconds: 1}
 `, name, replicas, webV1)
 }
 
@@ -38,27 +38,27 @@ spec:
 func TestRollout(t *testing.T) {
 	s := newSpace(t)
 	s.apply(deployment("web", 2))
-	s.contains("status", s.kubectl("rollout", "status", "deployment/web", "--timeout=45s"), "successfully rolled out")
+	s.contains("status", s.kubectl("rollout", "status", "deployment/web", inTime), "successfully rolled out")
 	s.contains("apply again", func() string { out, _ := s.input(deployment("web", 2), "apply", "-f", "-"); return out }(), "deployment.apps/web unchanged")
 
 	s.kubectl("scale", "deployment/web", "--replicas=4")
-	s.kubectl("rollout", "status", "deployment/web", "--timeout=45s")
+	s.kubectl("rollout", "status", "deployment/web", inTime)
 	s.equal("ready", s.get("deployment/web", ".status.readyReplicas"), "4")
 
 	s.kubectl("set", "image", "deployment/web", "web="+webV2)
 	s.kubectl("annotate", "deployment/web", "kubernetes.io/change-cause=version two")
-	s.kubectl("rollout", "status", "deployment/web", "--timeout=45s")
+	s.kubectl("rollout", "status", "deployment/web", inTime)
 	s.equal("image", s.get("deployment/web", ".spec.template.spec.containers[0].image"), webV2)
 	s.contains("history", s.kubectl("rollout", "history", "deployment/web"), "REVISION", "1", "2", "version two")
 	s.contains("revision", s.kubectl("rollout", "history", "deployment/web", "--revision=1"), webV1)
 
 	s.kubectl("rollout", "undo", "deployment/web")
-	s.kubectl("rollout", "status", "deployment/web", "--timeout=45s")
+	s.kubectl("rollout", "status", "deployment/web", inTime)
 	s.equal("image after undo", s.get("deployment/web", ".spec.template.spec.containers[0].image"), webV1)
 
 	before := s.get("pods", ".items[*].metadata.uid")
 	s.kubectl("rollout", "restart", "deployment/web")
-	s.kubectl("rollout", "status", "deployment/web", "--timeout=45s")
+	s.kubectl("rollout", "status", "deployment/web", inTime)
 	s.eventually("all pods are new", func() error {
 		now := s.get("pods", ".items[*].metadata.uid")
 		for _, uid := range strings.Fields(before) {
@@ -72,27 +72,27 @@ func TestRollout(t *testing.T) {
 	s.kubectl("rollout", "pause", "deployment/web")
 	s.kubectl("set", "image", "deployment/web", "web="+webV2)
 	s.kubectl("rollout", "resume", "deployment/web")
-	s.kubectl("rollout", "status", "deployment/web", "--timeout=45s")
+	s.kubectl("rollout", "status", "deployment/web", inTime)
 }
 
 // TestBadRollout: an image that does not exist stops the rollout; the old pods go on.
 func TestBadRollout(t *testing.T) {
 	s := newSpace(t)
 	s.apply(deployment("web", 2))
-	s.kubectl("rollout", "status", "deployment/web", "--timeout=45s")
+	s.kubectl("rollout", "status", "deployment/web", inTime)
 	s.kubectl("patch", "deployment/web", "-p", `{"spec":{"progressDeadlineSeconds":3}}`)
 	s.kubectl("set", "image", "deployment/web", "web=192.168.77.254:1/none:v1")
-	s.refused([]string{"rollout", "status", "deployment/web", "--timeout=45s"}, "exceeded its progress deadline")
+	s.refused([]string{"rollout", "status", "deployment/web", inTime}, "exceeded its progress deadline")
 	s.equal("ready", s.get("deployment/web", ".status.readyReplicas"), "2")
 	s.kubectl("rollout", "undo", "deployment/web")
-	s.kubectl("rollout", "status", "deployment/web", "--timeout=45s")
+	s.kubectl("rollout", "status", "deployment/web", inTime)
 }
 
 // TestReplaced: a deleted pod is replaced; one that loses its label is let go and replaced; one that gets it back is taken back.
 func TestReplaced(t *testing.T) {
 	s := newSpace(t)
 	s.apply(deployment("web", 2))
-	s.kubectl("rollout", "status", "deployment/web", "--timeout=45s")
+	s.kubectl("rollout", "status", "deployment/web", inTime)
 	names := strings.Fields(s.get("pods", ".items[*].metadata.name"))
 	s.kubectl("delete", "pod", names[0])
 	s.becomes("deployment/web", ".status.readyReplicas", "2")
@@ -122,7 +122,7 @@ func TestCascade(t *testing.T) {
 		s.apply(deployment(name, 1))
 	}
 	for _, name := range []string{"background", "foreground", "orphan"} {
-		s.kubectl("rollout", "status", "deployment/"+name, "--timeout=45s")
+		s.kubectl("rollout", "status", "deployment/"+name, inTime)
 		s.kubectl("delete", "deployment", name, "--cascade="+name)
 	}
 	s.equal("foreground waits for all", s.kubectl("get", "rs,pods", "-l", "app=foreground", "-o", "name"), "")
@@ -139,7 +139,7 @@ func TestCascade(t *testing.T) {
 	// An equal Deployment takes them back.
 	uid := s.kubectl("get", "pods", "-l", "app=orphan", "-o", "jsonpath={.items[*].metadata.uid}")
 	s.apply(deployment("orphan", 1))
-	s.kubectl("rollout", "status", "deployment/orphan", "--timeout=45s")
+	s.kubectl("rollout", "status", "deployment/orphan", inTime)
 	s.equal("the adopted pod", s.kubectl("get", "pods", "-l", "app=orphan", "-o", "jsonpath={.items[*].metadata.uid}"), uid)
 }
 
@@ -151,13 +151,13 @@ func TestGrace(t *testing.T) {
 	s.ready("a", "b", "c")
 	start := time.Now()
 	s.kubectl("delete", "pod", "a", "--grace-period=2")
-	if took := time.Since(start); took < 1900*time.Millisecond || took > 15*time.Second {
+	if took := time.Since(start); took < 1900*time.Millisecond || took > 2*time.Minute {
 		t.Errorf("deleted after %v, want 2 s", took)
 	}
 	s.kubectl("delete", "pod", "b", "--now")
 	start = time.Now()
 	s.contains("force", s.kubectl("delete", "pod", "c", "--force", "--grace-period=0"), "force")
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("forced after %v", took)
 	}
 }
@@ -174,8 +174,8 @@ func TestRunExposeCreate(t *testing.T) {
 	s.kubectl("create", "configmap", "c", "--from-literal=a=b")
 	s.kubectl("create", "secret", "generic", "s", "--from-literal=a=b")
 	s.kubectl("create", "job", "j", "--image="+busybox, "--", "true")
-	s.kubectl("wait", "--for=condition=complete", "job/j", "--timeout=45s")
-	s.kubectl("wait", "--for=condition=available", "deployment/d", "--timeout=45s")
+	s.kubectl("wait", "--for=condition=complete", "job/j", inTime)
+	s.kubectl("wait", "--for=condition=available", "deployment/d", inTime)
 	s.kubectl("wait", "--for=jsonpath={.data.a}=b", "configmap/c", "--timeout=5s")
 	s.refused([]string{"wait", "--for=condition=complete", "deployment/d", "--timeout=1s"}, "timed out waiting for the condition")
 
@@ -218,7 +218,7 @@ func TestWatchReplays(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	w, err := maps.Watch(ctx, metav1.ListOptions{ResourceVersion: from, FieldSelector: "metadata.name=c"})
 	if err != nil {

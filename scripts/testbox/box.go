@@ -178,8 +178,8 @@ func (n *Node) Stop() error {
 	select {
 	case <-n.exited:
 		return nil
-	case <-time.After(20 * time.Second):
-		return errors.Join(fmt.Errorf("node %s: did not end in 20 s", n.Name), n.Kill())
+	case <-time.After(time.Minute):
+		return errors.Join(fmt.Errorf("node %s: did not end in a minute", n.Name), n.Kill())
 	}
 }
 
@@ -230,7 +230,7 @@ func (n *Node) close() error {
 func (n *Node) kernel() error {
 	var left []string
 	for _, look := range [][]string{{"ip", "-o", "link"}, {"ip", "-o", "addr", "show", "lo"}, {"iptables-save"}} {
-		out, err := n.Run(10*time.Second, look[0], look[1:]...)
+		out, err := n.Run(time.Minute, look[0], look[1:]...)
 		if err != nil {
 			return fmt.Errorf("%s on node %s: %w: %s", look[0], n.Name, err, out)
 		}
@@ -313,6 +313,7 @@ func (n *Node) Import(archive string) error {
 func (n *Node) WaitReady(timeout time.Duration, nodes ...string) error {
 	deadline := time.Now().Add(timeout)
 	for {
+		start := time.Now()
 		err := n.ready(nodes)
 		if err == nil {
 			return nil
@@ -320,7 +321,7 @@ func (n *Node) WaitReady(timeout time.Duration, nodes ...string) error {
 		select {
 		case <-n.exited:
 			return fmt.Errorf("skiff on node %s has ended; see %s", n.Name, n.LogFile())
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(max(50*time.Millisecond, time.Since(start))): // leave others the machine as long
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("not ready after %v: %w", timeout, err)

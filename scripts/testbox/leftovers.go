@@ -22,7 +22,7 @@ func (b *Box) Leftovers() (left []string) {
 // settled is Leftovers after a moment for what is just ending.
 func (b *Box) settled() []string {
 	left := b.Leftovers()
-	for end := time.Now().Add(3 * time.Second); len(left) > 0 && time.Now().Before(end); left = b.Leftovers() {
+	for end := time.Now().Add(30 * time.Second); len(left) > 0 && time.Now().Before(end); left = b.Leftovers() {
 		time.Sleep(50 * time.Millisecond)
 	}
 	return left
