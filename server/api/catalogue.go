@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -128,6 +129,11 @@ func (c *Catalogue) Kinds() []*Kind {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return append([]*Kind(nil), c.kinds...)
+}
+
+// Published returns the kinds that discovery and OpenAPI show.
+func (c *Catalogue) Published() []*Kind {
+	return slices.DeleteFunc(c.Kinds(), func(k *Kind) bool { return k.Unpublished })
 }
 
 // ByResource finds the kind that serves a resource, and which of its versions does. Nil if none does.

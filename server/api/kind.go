@@ -43,6 +43,9 @@ type Kind struct {
 	// ToHub, and never written or served.
 	Stored []Version
 
+	// Unpublished kinds are served to those who know them: discovery and OpenAPI do not show them yet.
+	Unpublished bool
+
 	// Prefix is the etcd key prefix, as upstream lays it out, e.g. "/registry/pods" or "/registry/services/specs".
 	// The key of an object is Prefix/namespace/name, or Prefix/name for a kind without namespaces.
 	Prefix string

@@ -20,7 +20,8 @@ func customEnv(t *testing.T) *env {
 	e := newEnv(t, func(c *apiserver.Config) {
 		preserve := true
 		names := apiextensionsv1.CustomResourceDefinitionNames{Plural: "things", Singular: "thing", Kind: "Thing", ListKind: "ThingList"}
-		k, err := customresource.New(&customresource.Definition{Status: apiextensionsv1.CustomResourceDefinitionStatus{AcceptedNames: names}, Spec: apiextensionsv1.CustomResourceDefinitionSpec{
+		k, err := customresource.New(&customresource.Definition{Status: apiextensionsv1.CustomResourceDefinitionStatus{AcceptedNames: names,
+			Conditions: []apiextensionsv1.CustomResourceDefinitionCondition{{Type: apiextensionsv1.Established, Status: apiextensionsv1.ConditionTrue}}}, Spec: apiextensionsv1.CustomResourceDefinitionSpec{
 			Group: "a.example.com", Scope: apiextensionsv1.NamespaceScoped, Names: names,
 			Versions: []apiextensionsv1.CustomResourceDefinitionVersion{{Name: "v1", Served: true, Storage: true,
 				Subresources: &apiextensionsv1.CustomResourceSubresources{Status: &apiextensionsv1.CustomResourceSubresourceStatus{},

@@ -165,6 +165,10 @@ func (d *Definitions) serve(ctx context.Context, def *Definition) error {
 	}
 	if serving && apiequality.Semantic.DeepEqual(have.definition.Spec, def.Spec) &&
 		apiequality.Semantic.DeepEqual(have.definition.Status.AcceptedNames, def.Status.AcceptedNames) {
+		if k := *have.kind; k.Unpublished && established(def) {
+			k.Unpublished = false
+			return d.replace(ctx, def, have.kind, &k)
+		}
 		return nil
 	}
 	k, err := safely(def, d.cfg.Hooks)
@@ -222,12 +226,16 @@ func (d *Definitions) remove(name string) {
 
 // accepted says that a definition is to be served: it has its names, or had them.
 func accepted(def *Definition) bool {
-	for _, t := range []apiextensionsv1.CustomResourceDefinitionConditionType{apiextensionsv1.NamesAccepted, apiextensionsv1.Established} {
-		if c := api.DefinitionCondition(def, t); c != nil && c.Status == apiextensionsv1.ConditionTrue {
-			return true
-		}
-	}
-	return false
+	return isTrue(def, apiextensionsv1.NamesAccepted) || established(def)
+}
+
+// established says that clients may count on what a definition describes: that is when discovery shows it, as upstream. Whoever
+// finds it there finds the conditions settled too, and can update the definition.
+func established(def *Definition) bool { return isTrue(def, apiextensionsv1.Established) }
+
+func isTrue(def *Definition, t apiextensionsv1.CustomResourceDefinitionConditionType) bool {
+	c := api.DefinitionCondition(def, t)
+	return c != nil && c.Status == apiextensionsv1.ConditionTrue
 }
 
 // Check says why a definition whose names are accepted cannot be served; nil if it can.

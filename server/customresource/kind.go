@@ -41,7 +41,7 @@ func New(d *Definition, hooks Poster) (*api.Kind, error) {
 		ShortNames: names.ShortNames, Categories: names.Categories,
 		Namespaced: d.Spec.Scope == apiextensionsv1.NamespaceScoped,
 		Prefix:     "/registry/" + d.Spec.Group + "/" + names.Plural,
-		Convert:    k.convertAll,
+		Convert:    k.convertAll, Unpublished: !established(d),
 	}
 	if err := k.addVersions(out, d); err != nil {
 		return nil, fmt.Errorf("customresourcedefinition %s: %w", d.Name, err)

@@ -356,6 +356,31 @@ func TestDefinitionIsHeldOnce(t *testing.T) {
 	}
 }
 
+// TestPublished: a definition whose names are accepted is served, but shown only when it is established.
+func TestPublished(t *testing.T) {
+	w := start(t, nil)
+	condition := func(d *definition, c apiextensionsv1.CustomResourceDefinitionConditionType) *definition {
+		return registrytest.Mutate(w.Env, d, "status", func(d *definition) {
+			d.Status.AcceptedNames = d.Spec.Names
+			api.SetDefinitionCondition(d, apiextensionsv1.CustomResourceDefinitionCondition{Type: c, Status: apiextensionsv1.ConditionTrue}, metav1.Now())
+		})
+	}
+	shown := func() bool {
+		return slices.ContainsFunc(w.Catalogue.Published(), func(k *api.Kind) bool { return k.Plural == "gateways" })
+	}
+	d := condition(registrytest.Create(w.Env, gateways(t)), apiextensionsv1.NamesAccepted)
+	w.until("the definition is served", func() bool { k, _ := w.find(d, d.Spec.Versions[0].Name); return k != nil })
+	if shown() {
+		t.Error("it is shown before it is established")
+	}
+	before := w.create("v1", "a", "{spec: {hostname: a.example.com}}")
+	condition(d, apiextensionsv1.Established)
+	w.until("it is shown", shown)
+	if after := w.get("v1", "a"); after.GetUID() != before.GetUID() {
+		t.Errorf("the object %v became %v", before, after)
+	}
+}
+
 func TestRemoval(t *testing.T) {
 	w := started(t)
 	w.create("v1", "a", `{spec: {hostname: a}}`)

@@ -83,7 +83,7 @@ func (d *Documents) Get(path string, r *http.Request) (Document, bool, error) {
 	key := fmt.Sprintf("%s %d %v", path, format, aggregated)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if kinds := d.catalogue.Kinds(); d.cache == nil || !slices.Equal(kinds, d.kinds) {
+	if kinds := d.catalogue.Published(); d.cache == nil || !slices.Equal(kinds, d.kinds) {
 		d.kinds, d.cache = kinds, map[string]Document{}
 	}
 	if doc, ok := d.cache[key]; ok {

@@ -118,7 +118,7 @@ func (d *Documents) Get(path string, r *http.Request) (discovery.Document, bool,
 
 // refresh forgets what the catalogue has overtaken, and what nobody asked for in a while.
 func (d *Documents) refresh() {
-	if kinds := d.catalogue.Kinds(); d.cache == nil || !slices.Equal(kinds, d.kinds) {
+	if kinds := d.catalogue.Published(); d.cache == nil || !slices.Equal(kinds, d.kinds) {
 		if !slices.Equal(builtIn(kinds), builtIn(d.kinds)) {
 			d.base = nil
 		}
