@@ -76,6 +76,10 @@ bench: build ## measure what docs/performance.md reports (needs root, about 20 m
 conformance: build ## upstream's conformance tests on two nodes of their own (STAGE=1); needs $$CONFORMANCE_KIT
 	@scripts/conformance.sh
 
+.PHONY: every-kind
+every-kind: build ## some thirty commands of kubectl (or $$KUBECTL) against an object of every kind (needs root, some minutes)
+	@SKIFF_EVERY_KIND=1 go test -tags 'netgo osusergo seccomp' -vet off -count 1 -timeout 60m -run TestEveryKind -v ./scripts/e2e/
+
 .PHONY: fuzz
 fuzz: deps ## each fuzz test for FUZZTIME=30s
 	@scripts/fuzz.sh

@@ -3,18 +3,10 @@ package apiserver_test
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -22,63 +14,20 @@ import (
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
-	"sigs.k8s.io/yaml"
 
 	"codeberg.org/skiff/skiff/server/api"
+	"codeberg.org/skiff/skiff/server/api/samples"
 )
 
-// samples are the objects of testdata/kinds.yaml in JSON, by kind.
-func samples(t *testing.T) map[schema.GroupVersionKind][]byte {
-	t.Helper()
-	text, err := os.ReadFile("testdata/kinds.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := map[schema.GroupVersionKind][]byte{}
-	for _, doc := range strings.Split(certified(t, string(text)), "\n---\n") {
-		var head metav1.TypeMeta
-		body, err := yaml.YAMLToJSON([]byte(doc))
-		if err == nil {
-			err = json.Unmarshal(body, &head)
-		}
-		if err != nil {
-			t.Fatalf("%v in:\n%s", err, doc)
-		}
-		out[head.GroupVersionKind()] = body
-	}
-	return out
-}
-
-// certified fills in certificates and requests for them.
-func certified(t *testing.T, text string) string {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	request, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true, NotAfter: time.Now().Add(time.Hour)}
-	ca, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b64 := base64.StdEncoding.EncodeToString
-	return strings.NewReplacer(
-		"${CSR}", b64(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: request})),
-		"${DER}", b64(request),
-		"${CA}", strings.ReplaceAll(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca})), "\n", `\n`),
-	).Replace(text)
-}
-
 // TestLifeOfEveryKind takes a small object of every kind through everything that clients do with objects. A new kind
-// needs a sample in testdata/kinds.yaml, and nothing more.
+// needs a sample in server/api/samples, and nothing more.
 func TestLifeOfEveryKind(t *testing.T) {
-	all, e := samples(t), newEnv(t)
+	all, err := samples.All()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newEnv(t)
 	for _, k := range api.BuiltIn() {
 		if k.Virtual || k.Verbs != nil && !slices.Contains(k.Verbs, "create") {
 			continue
@@ -86,7 +35,7 @@ func TestLifeOfEveryKind(t *testing.T) {
 		t.Run(k.Kind, func(t *testing.T) {
 			body, ok := all[k.GVK()]
 			if !ok {
-				t.Fatalf("testdata/kinds.yaml has no %s", k.GVK())
+				t.Fatalf("server/api/samples has no %s", k.GVK())
 			}
 			l := &life{T: t, env: e, kind: k, body: body}
 			l.run()
