@@ -1,5 +1,5 @@
 // Command cluster runs a program against a cluster that exists for it only: nodes in network namespaces of this machine, with images
-// imported, which are gone when the program has ended. It needs root. The program runs on the first node, with KUBECONFIG set.
+// imported and served by a registry, which are gone when the program has ended. It needs root. The program runs on the first node, with KUBECONFIG set.
 //
 //	cluster -skiff bin/skiff -nodes 2 -images 'images/*.tar' -- kubectl get nodes
 package main
@@ -22,7 +22,7 @@ import (
 func main() {
 	skiff := flag.String("skiff", "bin/skiff", "executable")
 	nodes := flag.Int("nodes", 1, "number of nodes; the first is the server")
-	images := flag.String("images", "", "archives to import on every node, a glob pattern")
+	images := flag.String("images", "", "archives to import on every node and to serve as a registry, a glob pattern")
 	flag.Parse()
 	if os.Getuid() != 0 || flag.NArg() == 0 {
 		fmt.Fprintln(os.Stderr, "usage (as root): cluster [flags] -- PROGRAM ARGUMENT…")
@@ -53,10 +53,20 @@ func run(ctx context.Context, skiff string, count int, images string, program []
 		return err
 	}
 	defer func() { err = errors.Join(err, box.Close()) }()
+	registries, err := mirror(box, archives)
+	if err != nil {
+		return err
+	}
 	var first *testbox.Node
 	for i := range count {
 		node, err := box.Node(fmt.Sprintf("n%d", i+1))
 		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(filepath.Dir(node.RegistriesFile()), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(node.RegistriesFile(), []byte(registries), 0o644); err != nil {
 			return err
 		}
 		if first == nil {
