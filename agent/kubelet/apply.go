@@ -35,8 +35,10 @@ func because(reason string, err error) error {
 	return &failed{reason, err}
 }
 
-// apply begins the steps that are not in flight, and cancels tasks that the plan no longer names.
-func (w *worker) apply(ctx context.Context, p plan.Plan) {
+// apply begins the steps that are not in flight, and cancels tasks that the plan no longer names. seen are the tasks as they were when
+// the plan was made: one that was in flight then and is not now has done its work unseen, and must not begin again before somebody has
+// looked (it has woken the worker for that).
+func (w *worker) apply(ctx context.Context, p plan.Plan, seen map[string]plan.Task) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	named := map[string]bool{}
@@ -52,6 +54,9 @@ func (w *worker) apply(ctx context.Context, p plan.Plan) {
 			if s.Verb == plan.Kill && s.Grace < t.step.Grace {
 				t.cancel() // begins again, with less patience
 			}
+			continue
+		}
+		if seen[key].Running {
 			continue
 		}
 		w.begin(ctx, key, t, s)

@@ -165,7 +165,7 @@ func (w *worker) run(ctx context.Context) {
 		w.watchProbes(pod, have)
 		p := plan.Decide(pod, have, now)
 		w.noteWaiting(pod, p)
-		w.apply(ctx, p)
+		w.apply(ctx, p, have.Tasks)
 		wake := w.tell(ctx, pod, have, p, now)
 		if !p.Wake.IsZero() && (wake.IsZero() || p.Wake.Before(wake)) {
 			wake = p.Wake
