@@ -23,9 +23,10 @@
 //
 // A container start is two short-lived processes: the creator, which the keeper runs (runtime/reexec), and libcontainer's
 // init, which becomes the container's first process. An exec is two as well: the executor, which the daemon runs, and
-// libcontainer's init. All are started from Config.Executable. [Manager.Run] ends all goroutines: one a keeper, which reads its
-// events, and short ones that clean up. No other package may write to these directories or cgroups, and this one must never kill by a pid that may have been used again: keepers are held by pidfd,
-// containers are signalled by their parent, the keeper.
+// libcontainer's init. All are started from Config.Executable. [Manager.Run] ends all goroutines: one a keeper, which reads
+// its events, and short ones that clean up. No other package may write to these directories or cgroups, and this one must
+// never kill by a pid that may have been used again: keepers are held by pidfd, containers are signalled by their parent,
+// the keeper.
 //
 // # States
 //
