@@ -89,14 +89,23 @@ spec: {type: ExternalName, externalName: web.` + s.name + `.svc.cluster.local}
 		s.equal("session affinity", s.sh("client", "wget -qO- http://"+ip("sticky")), first)
 	}
 
-	out, err := s.curl("http://" + ip("nobody"))
+	out, err := s.curl("-w", "\ntook %{time_total}", "http://"+ip("nobody")) // its own time: to start it may take longer
 	if err == nil || !strings.Contains(out, "refused") && !strings.Contains(out, "Couldn't connect") && !strings.Contains(out, "connect to") {
 		t.Errorf("no endpoints: %q %v", out, err)
 	}
-	s.contains("no endpoints from a pod", s.sh("client", "wget -qO- http://"+ip("nobody")+" 2>&1 || true"), "refused")
+	_, took, _ := strings.Cut(out, "\ntook ")
+	if seconds := 0.0; !parsed(took, &seconds) || seconds > 4 {
+		t.Errorf("refused only after %q s", took)
+	}
+	s.contains("no endpoints from a pod", s.sh("client", "timeout 4 wget -qO- http://"+ip("nobody")+" 2>&1 || true"), "refused")
 
 	s.dns("client")
 	s.scaledDown(ip("web"))
+}
+
+func parsed(text string, number *float64) bool {
+	_, err := fmt.Sscan(text, number)
+	return err == nil
 }
 
 // dns asks names from a pod.
