@@ -37,14 +37,14 @@ func (m *Manager) Exec(ctx context.Context, containerID string, spec ExecSpec) (
 	}
 	e, err := m.startExecutor(&reexec.Request{Root: m.factoryRoot(), ID: containerID, Process: m.execProcess(c.info.Spec, spec)}, streams.files)
 	if err != nil {
-		streams.started(false)
 		streams.close()
 		return -1, fmt.Errorf("exec in container %s: %w", containerID, err)
 	}
 	defer e.close()
 	code, err := e.started()
-	streams.started(err == nil)
-	if err != nil {
+	if err == nil {
+		streams.started()
+	} else {
 		streams.close()
 		return code, fmt.Errorf("exec in container %s: %w", containerID, err)
 	}
@@ -81,7 +81,6 @@ func newExecStreams(spec ExecSpec) (*execStreams, error) {
 	s := &execStreams{spec: spec, done: make(chan struct{})}
 	err := s.open()
 	if err != nil {
-		s.started(false)
 		s.close()
 	}
 	return s, err
@@ -115,24 +114,17 @@ func (s *execStreams) open() (err error) {
 
 // console makes the socket by which the process sends its terminal.
 func (s *execStreams) console() error {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	ours, theirs, err := socketPair(unix.SOCK_STREAM, "console")
 	if err != nil {
-		return fmt.Errorf("make console socket: %w", err)
+		return err
 	}
-	s.ours, s.files[0] = append(s.ours, os.NewFile(uintptr(fds[0]), "console")), os.NewFile(uintptr(fds[1]), "console")
+	s.ours, s.files[0] = append(s.ours, ours), theirs
 	return nil
 }
 
-// started is called when the process runs, and then begins to copy, or when it does not.
-func (s *execStreams) started(runs bool) {
-	for _, f := range s.files {
-		if f != nil {
-			f.Close()
-		}
-	}
-	if !runs {
-		return
-	}
+// started is called when the process runs: it begins to copy.
+func (s *execStreams) started() {
+	s.closeFiles()
 	if s.spec.TTY {
 		if tty, err := receiveTerminal(s.ours[0]); err == nil {
 			s.tty, s.stdin = tty, tty
@@ -211,12 +203,20 @@ func (s *execStreams) drain() {
 	<-ended
 }
 
+// closeFiles closes the process's ends, which it has now or will never have.
+func (s *execStreams) closeFiles() {
+	for _, f := range s.files {
+		f.Close() // nil, or closed already: an error that says so
+	}
+}
+
 func (s *execStreams) close() {
 	select {
 	case <-s.done:
 	default:
 		close(s.done)
 	}
+	s.closeFiles()
 	for _, f := range s.ours {
 		f.Close()
 	}

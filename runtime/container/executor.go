@@ -30,11 +30,10 @@ func (m *Manager) startExecutor(r *reexec.Request, stdio [3]*os.File) (*executor
 		return nil, err
 	}
 	defer request.Close()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	ours, theirs, err := socketPair(unix.SOCK_SEQPACKET, "result")
 	if err != nil {
-		return nil, fmt.Errorf("make result socket: %w", err)
+		return nil, err
 	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "result"), os.NewFile(uintptr(fds[1]), "result")
 	defer ours.Close()
 	defer theirs.Close()
 	conn, err := net.FileConn(ours)
@@ -53,6 +52,15 @@ func (m *Manager) startExecutor(r *reexec.Request, stdio [3]*os.File) (*executor
 		return nil, fmt.Errorf("start executor: %w", err)
 	}
 	return e, nil
+}
+
+// socketPair makes two connected sockets of a type, for this process and the one that it starts.
+func socketPair(kind int, name string) (ours, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make %s socket: %w", name, err)
+	}
+	return os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name), nil
 }
 
 // started waits until the process runs. When it cannot run, the exit code is the one that a shell would give.

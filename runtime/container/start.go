@@ -139,17 +139,17 @@ func startFlags(s ContainerSpec) keeper.StartFlags {
 	return f
 }
 
-// requestFile puts the creator's request where a file descriptor can be handed on.
+// requestFile puts a creator's or executor's request where a file descriptor can be handed on.
 func requestFile(r *reexec.Request) (*os.File, error) {
 	b, err := json.Marshal(r)
 	if err != nil {
 		return nil, err
 	}
-	fd, err := unix.MemfdCreate("skiff-create", unix.MFD_CLOEXEC)
+	fd, err := unix.MemfdCreate("skiff-request", unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("make memory file: %w", err)
 	}
-	f := os.NewFile(uintptr(fd), "skiff-create")
+	f := os.NewFile(uintptr(fd), "skiff-request")
 	if _, err = f.Write(b); err == nil {
 		_, err = f.Seek(0, 0)
 	}

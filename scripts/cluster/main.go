@@ -1,5 +1,6 @@
 // Command cluster runs a program against a cluster that exists for it only: nodes in network namespaces of this machine, with images
-// imported and served by a registry, which are gone when the program has ended. It needs root. The program runs on the first node, with KUBECONFIG set.
+// imported and served by a registry, which are gone when the program has ended. It needs root. The program runs on the first node,
+// with KUBECONFIG set.
 //
 //	cluster -skiff bin/skiff -nodes 2 -images 'images/*.tar' -- kubectl get nodes
 package main

@@ -150,6 +150,12 @@ func DefinitionCondition(d *definition, t apiextensionsv1.CustomResourceDefiniti
 	return nil
 }
 
+// DefinitionIs says whether a condition of this type is true.
+func DefinitionIs(d *definition, t apiextensionsv1.CustomResourceDefinitionConditionType) bool {
+	c := DefinitionCondition(d, t)
+	return c != nil && c.Status == apiextensionsv1.ConditionTrue
+}
+
 // SetDefinitionCondition adds a condition or replaces the one of its type, and says whether that changed anything. Its
 // time of transition is now if the status is another one than before.
 func SetDefinitionCondition(d *definition, c apiextensionsv1.CustomResourceDefinitionCondition, now metav1.Time) (changed bool) {

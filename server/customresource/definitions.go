@@ -226,17 +226,12 @@ func (d *Definitions) remove(name string) {
 
 // accepted says that a definition is to be served: it has its names, or had them.
 func accepted(def *Definition) bool {
-	return isTrue(def, apiextensionsv1.NamesAccepted) || established(def)
+	return api.DefinitionIs(def, apiextensionsv1.NamesAccepted) || established(def)
 }
 
 // established says that clients may count on what a definition describes: that is when discovery shows it, as upstream. Whoever
 // finds it there finds the conditions settled too, and can update the definition.
-func established(def *Definition) bool { return isTrue(def, apiextensionsv1.Established) }
-
-func isTrue(def *Definition, t apiextensionsv1.CustomResourceDefinitionConditionType) bool {
-	c := api.DefinitionCondition(def, t)
-	return c != nil && c.Status == apiextensionsv1.ConditionTrue
-}
+func established(def *Definition) bool { return api.DefinitionIs(def, apiextensionsv1.Established) }
 
 // Check says why a definition whose names are accepted cannot be served; nil if it can.
 func Check(def *Definition, c *api.Catalogue) error {

@@ -59,7 +59,7 @@ func keysOfDefinition(s client.Snapshot, e *store.Event) []string {
 		return keys
 	}
 	for other := range client.List[*definition](s, "") {
-		if other.Spec.Group == d.Spec.Group && other.Name != d.Name && !isTrue(other, apiextensionsv1.NamesAccepted) {
+		if other.Spec.Group == d.Spec.Group && other.Name != d.Name && !api.DefinitionIs(other, apiextensionsv1.NamesAccepted) {
 			keys = append(keys, other.Name)
 		}
 	}
@@ -87,7 +87,7 @@ func reconcile(ctx context.Context, c *client.Client, d *definition, now metav1.
 			return controller.Result{}, gone(err)
 		}
 	}
-	if isTrue(next, apiextensionsv1.NamesAccepted) && !isTrue(next, apiextensionsv1.Established) && f.problem == nil && !badBundle(next) {
+	if api.DefinitionIs(next, apiextensionsv1.NamesAccepted) && !api.DefinitionIs(next, apiextensionsv1.Established) && f.problem == nil && !badBundle(next) {
 		return controller.Result{After: soon}, nil
 	}
 	return controller.Result{}, nil
@@ -106,7 +106,7 @@ func observe(c *client.Client, d *definition) facts {
 		}
 		f.kinds[names.Kind], f.kinds[names.ListKind] = true, true
 	}
-	if isTrue(d, apiextensionsv1.NamesAccepted) && !isTrue(d, apiextensionsv1.Established) {
+	if api.DefinitionIs(d, apiextensionsv1.NamesAccepted) && !api.DefinitionIs(d, apiextensionsv1.Established) {
 		f.problem = customresource.Check(d, c.Catalogue())
 		f.served = kindOf(c, d) != nil
 	}

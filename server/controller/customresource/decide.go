@@ -91,12 +91,12 @@ func sameNames(a, b *apiextensionsv1.CustomResourceDefinitionNames) bool {
 
 // decideEstablished says that objects can be stored, once this server serves the definition. What is established stays so.
 func decideEstablished(d *definition, f facts, now metav1.Time) bool {
-	if isTrue(d, apiextensionsv1.Established) {
+	if api.DefinitionIs(d, apiextensionsv1.Established) {
 		return false
 	}
 	c := condition{Type: apiextensionsv1.Established, Status: apiextensionsv1.ConditionFalse, Reason: "NotAccepted", Message: "not all names are accepted"}
 	switch {
-	case !isTrue(d, apiextensionsv1.NamesAccepted):
+	case !api.DefinitionIs(d, apiextensionsv1.NamesAccepted):
 	case badBundle(d):
 		c.Reason, c.Message = "InvalidCABundle", "The conversion webhook CABundle is invalid"
 	case f.problem != nil:
@@ -186,9 +186,4 @@ func decideApproval(d *definition, now metav1.Time) bool {
 		c.Status, c.Reason = apiextensionsv1.ConditionUnknown, "UnknownAnnotation"
 	}
 	return api.SetDefinitionCondition(d, c, now)
-}
-
-func isTrue(d *definition, t apiextensionsv1.CustomResourceDefinitionConditionType) bool {
-	c := api.DefinitionCondition(d, t)
-	return c != nil && c.Status == apiextensionsv1.ConditionTrue
 }

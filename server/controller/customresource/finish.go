@@ -24,7 +24,7 @@ func finish(ctx context.Context, c *client.Client, d *definition, now metav1.Tim
 	if !slices.Contains(d.Finalizers, apiextensionsv1.CustomResourceCleanupFinalizer) {
 		return controller.Result{}, nil
 	}
-	if !isTrue(d, apiextensionsv1.Established) {
+	if !api.DefinitionIs(d, apiextensionsv1.Established) {
 		return controller.Result{}, release(ctx, c, d, now, "NeverEstablished", "resource was never established")
 	}
 	k := kindOf(c, d)
