@@ -17,6 +17,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
+	authenticationv1client "k8s.io/client-go/kubernetes/typed/authentication/v1"
+	authorizationv1client "k8s.io/client-go/kubernetes/typed/authorization/v1"
+	"k8s.io/client-go/rest"
 
 	"codeberg.org/skiff/skiff/agent/cluster"
 	"codeberg.org/skiff/skiff/agent/dns"
@@ -149,9 +152,28 @@ func (a *Agent) wireKubelet() (err error) {
 		cfg.Listen = net.JoinHostPort("", strconv.Itoa(a.cfg.KubeletPort))
 		cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: m.Serving}
 		cfg.ClientCA = m.ClientCAs
+		if cfg.Authorizer, err = authorizer(a.cfg.NodeName, m); err != nil {
+			return err
+		}
 	}
 	a.kubelet, err = kubelet.New(cfg)
 	return err
+}
+
+// authorizer asks the API server about callers of the kubelet. Its clients have limits of their own: whoever guesses tokens holds up only others
+// who show tokens, not the node.
+func authorizer(nodeName string, m *Membership) (httpapi.Authorizer, error) {
+	c := rest.CopyConfig(m.Kubelet)
+	c.QPS, c.Burst, c.RateLimiter = 20, 50, nil
+	tokens, err := authenticationv1client.NewForConfig(c)
+	if err != nil {
+		return nil, fmt.Errorf("client of token reviews: %w", err)
+	}
+	access, err := authorizationv1client.NewForConfig(c)
+	if err != nil {
+		return nil, fmt.Errorf("client of access reviews: %w", err)
+	}
+	return httpapi.NewWebhook(nodeName, tokens, access), nil
 }
 
 func (a *Agent) services() []*corev1.Service {

@@ -78,8 +78,8 @@ type Server struct {
 // New returns the handler; it starts nothing.
 func New(cfg Config) *Server {
 	s := &Server{cfg: cfg, mux: http.NewServeMux()}
-	handle := func(pattern string, h http.HandlerFunc) { s.mux.HandleFunc(pattern, s.guard(h)) }
-	s.mux.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok") })
+	handle := s.mux.HandleFunc
+	handle("/healthz", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok") })
 	handle("GET /pods", s.pods)
 	handle("GET /runningpods/", s.pods)
 	handle("GET /containerLogs/{namespace}/{pod}/{container}", s.logs)
@@ -98,18 +98,17 @@ func New(cfg Config) *Server {
 	return s
 }
 
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
-
-func (s *Server) guard(h http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		switch err := s.cfg.Authorizer.Authorize(r, attributes(r)); {
-		case errors.Is(err, ErrUnauthenticated):
-			http.Error(w, "Unauthorized", http.StatusUnauthorized)
-		case err != nil:
-			http.Error(w, "Forbidden ("+err.Error()+")", http.StatusForbidden)
-		default:
-			h(w, r)
-		}
+// ServeHTTP lets nobody see anything, not even which paths there are, before the authorizer has agreed.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch err := s.cfg.Authorizer.Authorize(r, attributes(r)); {
+	case errors.Is(err, ErrUnauthenticated):
+		http.Error(w, "Unauthorized", http.StatusUnauthorized)
+	case errors.Is(err, ErrForbidden):
+		http.Error(w, err.Error(), http.StatusForbidden)
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	default:
+		s.mux.ServeHTTP(w, r)
 	}
 }
 
