@@ -14,6 +14,7 @@ import (
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 	utilexec "k8s.io/utils/exec"
 
+	"codeberg.org/skiff/skiff/internal/linger"
 	"codeberg.org/skiff/skiff/runtime/container"
 )
 
@@ -46,6 +47,7 @@ func (s *Server) exec(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	w = linger.Writer(w)
 	command, e := r.URL.Query()["command"], executor{s.cfg.Node}
 	if wsstream.IsWebSocketRequestWithStreamCloseProtocol(r) {
 		s.serveV5(w, r, opts, "executing command in container", func(ctx context.Context, c *channels, resize <-chan remotecommand.TerminalSize) error {
@@ -66,6 +68,7 @@ func (s *Server) attach(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	w = linger.Writer(w)
 	e := executor{s.cfg.Node}
 	if wsstream.IsWebSocketRequestWithStreamCloseProtocol(r) {
 		s.serveV5(w, r, opts, "attaching to container", func(ctx context.Context, c *channels, resize <-chan remotecommand.TerminalSize) error {
@@ -99,20 +102,21 @@ func (s *Server) portForward(w http.ResponseWriter, r *http.Request) {
 	if pod == nil {
 		return
 	}
-	serve := func(w http.ResponseWriter, r *http.Request, opts *portforward.V4Options) {
-		portforward.ServePortForward(w, r, forwarder{s.cfg.Node, pod}, pod.Name, string(pod.UID), opts,
-			idleTimeout, creationTimeout, portforward.SupportedProtocols)
+	w = linger.Writer(w)
+	f := forwarder{s.cfg.Node, pod}
+	switch {
+	case wsstream.IsWebSocketRequestWithTunnelingProtocol(r):
+		tunnelled(w, r, portforward.SupportedProtocols, f.serveSPDY)
+	case wsstream.IsWebSocketRequest(r):
+		opts, err := portforward.NewV4Options(r)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		portforward.ServePortForward(w, r, f, pod.Name, string(pod.UID), opts, idleTimeout, creationTimeout, portforward.SupportedProtocols)
+	default:
+		f.serveSPDY(w, r)
 	}
-	if wsstream.IsWebSocketRequestWithTunnelingProtocol(r) {
-		tunnelled(w, r, portforward.SupportedProtocols, func(w http.ResponseWriter, r *http.Request) { serve(w, r, nil) })
-		return
-	}
-	opts, err := portforward.NewV4Options(r)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	serve(w, r, opts)
 }
 
 // executor runs commands for the streaming library; the container's name is its ID here.
@@ -186,6 +190,7 @@ func (f forwarder) PortForward(ctx context.Context, _, _ string, port int32, str
 		return fmt.Errorf("failed to connect to port %d of pod %s: %w", port, f.pod.Name, err)
 	}
 	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // a silent port would hold on to a client that is gone
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

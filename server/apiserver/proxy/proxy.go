@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -18,6 +19,8 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"codeberg.org/skiff/skiff/internal/linger"
 )
 
 // Config of a Proxy.
@@ -64,7 +67,8 @@ const dialTimeout = 30 * time.Second
 
 // Serve passes the request on and the answer back.
 func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
-	transport := p.transport(t, r.Header.Get("Upgrade") != "")
+	upgrade := r.Header.Get("Upgrade") != ""
+	transport := p.transport(t, upgrade)
 	defer transport.CloseIdleConnections()
 	scheme := "http"
 	if t.TLS || t.Kubelet {
@@ -86,9 +90,15 @@ func (p *Proxy) Serve(w http.ResponseWriter, r *http.Request, t Target) {
 					w.Header().Del(name)
 				}
 			}
+			if rwc, ok := resp.Body.(io.ReadWriteCloser); ok && resp.StatusCode == http.StatusSwitchingProtocols {
+				resp.Body = &backend{rwc}
+			}
 			return rewriteResponse(resp, t)
 		},
 		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { t.Fail(p.reachError(err, t)) },
+	}
+	if upgrade {
+		w = linger.Writer(w)
 	}
 	rp.ServeHTTP(w, r)
 }

@@ -121,6 +121,39 @@ func TestUpgradesPassBytesBothWays(t *testing.T) {
 	}
 }
 
+// TestLastWordsOfABackendArrive: it reads nothing, says why, and is gone, while the client sends more than any buffer holds.
+func TestLastWordsOfABackendArrive(t *testing.T) {
+	sent := make(chan struct{})
+	front := pair(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n")
+		<-sent // bytes wait unread: closing resets the connection
+		conn.Close()
+	}), nil)
+	conn, err := net.Dial("tcp", front.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	io.WriteString(conn, "POST /api/v1/x/proxy/exec HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nContent-Length: 0\r\n\r\n")
+	br := bufio.NewReader(conn)
+	if resp, err := http.ReadResponse(br, nil); err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%v %v", resp, err)
+	}
+	for i := range 1024 {
+		if _, err := conn.Write(make([]byte, 32<<10)); err != nil {
+			t.Fatalf("write %d: %v", i, err)
+		}
+		if i == 0 {
+			close(sent)
+		}
+	}
+}
+
 // TestStreamsThatHangAreCut: one on which bytes pass lives on, one that is silent does not.
 func TestStreamsThatHangAreCut(t *testing.T) {
 	a, b := net.Pipe()
