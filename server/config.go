@@ -59,10 +59,8 @@ type Config struct {
 	NodeGrace time.Duration
 	// DisableControllers leaves only the loops without which the API itself would not work; DisableScheduler leaves pods unbound.
 	DisableControllers, DisableScheduler bool
-	// DisabledAdmission are the names of admission plugins that do not run.
-	DisabledAdmission []string
-	// EnabledAdmission are the names of those that run only if asked for.
-	EnabledAdmission []string
+	// Admission says which plugins look at writes.
+	Admission AdmissionConfig
 
 	Now func() time.Time
 	Log *slog.Logger
@@ -86,8 +84,7 @@ func (c *Config) AddFlags(f *pflag.FlagSet) {
 	c.addAuthenticationFlags(f)
 	c.addAuditFlags(f)
 	f.StringVar(&c.EncryptionProviderConfig, "encryption-provider-config", "", "file with an EncryptionConfiguration (aesgcm, secretbox, aescbc, identity) for what etcd holds (default: Secrets, with keys that skiff makes, see skiff secrets-encrypt)")
-	f.StringSliceVar(&c.EnabledAdmission, "enable-admission-plugins", nil, "admission plugins that do not run unless asked for: OwnerReferencesPermissionEnforcement; naming others that run anyway does nothing")
-	f.StringSliceVar(&c.DisabledAdmission, "disable-admission-plugins", nil, "admission plugins that do not run, by upstream's names")
+	c.Admission.addFlags(f)
 	f.BoolVar(&c.DisableControllers, "disable-controller-manager", false, "run no controllers but those that belong to the API server (for tests of clients, and clusters that bring their own)")
 	f.BoolVar(&c.DisableScheduler, "disable-scheduler", false, "run no scheduler")
 	f.IntVar(&c.MaxRequestsInflight, "max-requests-inflight", 0, "how many ordinary API requests run at once, shared out by priority and fairness (default: 32 a processor, from 64 to 600)")

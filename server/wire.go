@@ -2,7 +2,6 @@ package server
 
 import (
 	"net"
-	"net/netip"
 	"runtime"
 	"strconv"
 	"time"
@@ -27,7 +26,6 @@ import (
 	"codeberg.org/skiff/skiff/server/pki"
 	"codeberg.org/skiff/skiff/server/registry"
 	"codeberg.org/skiff/skiff/server/registry/action"
-	"codeberg.org/skiff/skiff/server/registry/admission"
 	"codeberg.org/skiff/skiff/server/scheduler"
 )
 
@@ -44,15 +42,8 @@ func (s *Server) wireAPI() error {
 		return err
 	}
 
-	plugins, err := admission.Table(admission.Config{
-		Store: s.store, Catalogue: s.catalogue, ServiceCIDRs: s.network.service,
-		ReservedIPs: []netip.Addr{s.network.dns, s.network.apiService}, NodePortRange: s.cfg.NodePortRange,
-		Authorizer: authz.Standard(chain), Post: s.postToWebhook, Extra: []registry.Plugin{roles.Escalation(chain)}, Enabled: s.cfg.EnabledAdmission, Log: s.cfg.Log.With("component", "admission"),
-	})
+	plugins, err := s.newAdmission(chain, roles)
 	if err != nil {
-		return err
-	}
-	if plugins, err = admission.Without(plugins, s.cfg.DisabledAdmission); err != nil {
 		return err
 	}
 	if err := s.wireAuthentication(); err != nil {

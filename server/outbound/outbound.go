@@ -37,11 +37,23 @@ type Target struct {
 	Insecure bool
 	// FrontProxy presents the identity by which aggregated API servers know the request headers for true.
 	FrontProxy bool
+	// Credentials are presented to the target; nil: none.
+	Credentials *Credentials
 
 	// Timeout of a Post, which is also told to the target (?timeout=10s); default 30 s. Transport ignores it.
 	Timeout time.Duration
 	// MaxAnswer is how many bytes of an answer Post reads before it gives up; default 8 MiB.
 	MaxAnswer int64
+}
+
+// Credentials are how a target knows us.
+type Credentials struct {
+	// Name tells them from others.
+	Name string
+	// Certificate of this client; nil: none.
+	Certificate func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
+	// Authorize adds a header to each request; nil: none.
+	Authorize func(*http.Request) error
 }
 
 const (

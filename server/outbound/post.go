@@ -43,6 +43,11 @@ func (c *Client) Post(ctx context.Context, t Target, body []byte) ([]byte, error
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json, */*")
 	req.Header.Set("User-Agent", "kube-apiserver-admission")
+	if t.Credentials != nil && t.Credentials.Authorize != nil {
+		if err := t.Credentials.Authorize(req); err != nil {
+			return nil, fmt.Errorf("credentials for %s: %w", base, err)
+		}
+	}
 	client := http.Client{Transport: rt, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := client.Do(req)
 	if err != nil {

@@ -55,10 +55,14 @@ type key struct {
 	port                 int32
 	bundle               [sha256.Size]byte
 	insecure, frontProxy bool
+	credentials          string
 }
 
 func (t Target) key() key {
 	k := key{bundle: sha256.Sum256(t.CABundle), insecure: t.Insecure, frontProxy: t.FrontProxy}
+	if t.Credentials != nil {
+		k.credentials = t.Credentials.Name
+	}
 	if s := t.Service; s != nil {
 		k.namespace, k.name, k.port = s.Namespace, s.Name, s.port()
 	} else if u, err := url.Parse(t.URL); err == nil {
@@ -78,6 +82,8 @@ func (c *Client) transport(t Target) (*http.Transport, error) {
 	}
 	if t.FrontProxy {
 		conf.GetClientCertificate = c.cfg.FrontProxy
+	} else if t.Credentials != nil {
+		conf.GetClientCertificate = t.Credentials.Certificate
 	}
 	tr := &http.Transport{
 		TLSClientConfig: conf, TLSHandshakeTimeout: dialTimeout,

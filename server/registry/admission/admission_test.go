@@ -38,7 +38,18 @@ func start(t *testing.T, cidrs ...string) *Env {
 	if len(cidrs) == 0 {
 		cidrs = []string{"10.43.0.0/16"}
 	}
+	return startWith(t, func(_ *Env, c *admission.Config) {
+		for _, s := range cidrs {
+			c.ServiceCIDRs = append(c.ServiceCIDRs, netip.MustParsePrefix(s))
+		}
+	})
+}
+
+// startWith is start with another configuration.
+func startWith(t *testing.T, change func(e *Env, c *admission.Config)) *Env {
+	t.Helper()
 	kinds := append(Kinds(),
+		Plain("Event", "events", true, func() api.Object { return &corev1.Event{} }, func() runtime.Object { return &corev1.EventList{} }),
 		inGroup("scheduling.k8s.io", Plain("PriorityClass", "priorityclasses", false, func() api.Object { return &schedulingv1.PriorityClass{} }, func() runtime.Object { return &schedulingv1.PriorityClassList{} })),
 		inGroup("node.k8s.io", Plain("RuntimeClass", "runtimeclasses", false, func() api.Object { return &nodev1.RuntimeClass{} }, func() runtime.Object { return &nodev1.RuntimeClassList{} })),
 	)
@@ -46,9 +57,7 @@ func start(t *testing.T, cidrs ...string) *Env {
 		Kinds: kinds,
 		Admission: func(e *Env) []registry.Plugin {
 			c := admission.Config{Store: e.Store, Catalogue: e.Catalogue, NodePortRange: "30000-30063"}
-			for _, s := range cidrs {
-				c.ServiceCIDRs = append(c.ServiceCIDRs, netip.MustParsePrefix(s))
-			}
+			change(e, &c)
 			table, err := admission.Table(c)
 			if err != nil {
 				t.Fatal(err)

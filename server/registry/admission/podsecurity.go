@@ -11,13 +11,14 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	psconfig "k8s.io/pod-security-admission/admission/api"
 	psapi "k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
 
 	"codeberg.org/skiff/skiff/server/registry"
 )
 
-// privileged is what namespaces without labels get: everything is allowed.
+// privileged is what namespaces without labels get unless the configuration says otherwise: everything is allowed.
 var privileged = psapi.Policy{
 	Enforce: psapi.LevelVersion{Level: psapi.LevelPrivileged, Version: psapi.LatestVersion()},
 	Warn:    psapi.LevelVersion{Level: psapi.LevelPrivileged, Version: psapi.LatestVersion()},
@@ -27,6 +28,9 @@ var privileged = psapi.Policy{
 type securityGuard struct {
 	*Config
 	evaluator policy.Evaluator
+	// defaults are for what a namespace's labels leave out.
+	defaults psapi.Policy
+	exempt   exemptions
 }
 
 // podSecurity holds pods to the Pod Security Standard that the labels of their namespace name; what makes pods is only
@@ -36,7 +40,13 @@ func podSecurity(c *Config) (registry.Plugin, error) {
 	if err != nil {
 		return registry.Plugin{}, fmt.Errorf("pod security: %w", err)
 	}
-	g := &securityGuard{c, evaluator}
+	g := &securityGuard{Config: c, evaluator: evaluator, defaults: privileged}
+	if config := c.Settings.PodSecurity; config != nil {
+		if g.defaults, err = psconfig.ToPolicy(config.Defaults); err != nil {
+			return registry.Plugin{}, fmt.Errorf("pod security: %w", err)
+		}
+		g.exempt = newExemptions(config.Exemptions)
+	}
 	return registry.Plugin{Name: "PodSecurity", Validate: func(_ context.Context, a *registry.Attributes) error {
 		if a.Verb != registry.VerbCreate && a.Verb != registry.VerbUpdate {
 			return nil
@@ -50,12 +60,12 @@ func podSecurity(c *Config) (registry.Plugin, error) {
 
 // namespace checks the labels, and warns of running pods that a stricter level would not have let in.
 func (g *securityGuard) namespace(a *registry.Attributes, ns *corev1.Namespace) error {
-	want, errs := psapi.PolicyToEvaluate(ns.Labels, privileged)
+	want, errs := psapi.PolicyToEvaluate(ns.Labels, g.defaults)
 	old, had := a.Old.(*corev1.Namespace)
-	before := privileged
+	before := g.defaults
 	if had {
 		var oldErrs int
-		p, e := psapi.PolicyToEvaluate(old.Labels, privileged)
+		p, e := psapi.PolicyToEvaluate(old.Labels, g.defaults)
 		if before, oldErrs = p, len(e); len(errs) > 0 && oldErrs > 0 {
 			return nil // it was wrong before: do not keep other labels from being changed
 		}
@@ -66,8 +76,14 @@ func (g *securityGuard) namespace(a *registry.Attributes, ns *corev1.Namespace) 
 	if !had || want.Enforce.Equivalent(&before.Enforce) || psapi.CompareLevels(want.Enforce.Level, before.Enforce.Level) < 1 && want.Enforce.Version == before.Enforce.Version {
 		return nil
 	}
+	if g.exempt.namespaces.Has(ns.Name) {
+		return nil
+	}
 	first := true
 	for _, p := range list[*corev1.Pod](g.Config, g.Store.Snapshot(), ns.Name) {
+		if g.exempt.runtimeClass(&p.Spec) {
+			continue
+		}
 		result := policy.AggregateCheckResults(g.evaluator.EvaluatePod(want.Enforce, &p.ObjectMeta, &p.Spec))
 		if result.Allowed {
 			continue
@@ -87,15 +103,22 @@ func (g *securityGuard) workload(a *registry.Attributes) error {
 		return nil
 	}
 	ns, ok := get[*corev1.Namespace](g.Config, "", a.Namespace)
-	if !ok || len(ns.Labels) == 0 {
+	if !ok {
 		return nil
 	}
 	// A label that does not parse means restricted, which the returned policy says.
-	want, _ := psapi.PolicyToEvaluate(ns.Labels, privileged)
-	if want.FullyPrivileged() {
+	want, errs := psapi.PolicyToEvaluate(ns.Labels, g.defaults)
+	if want.FullyPrivileged() && len(errs) == 0 || g.exempt.from(a, spec) {
 		return nil
 	}
+	if len(errs) > 0 {
+		a.Note(psapi.AuditAnnotationPrefix+"error", fmt.Sprintf("Failed to parse policy: %v", errs.ToAggregate()), false)
+	}
+	if detail := g.violations(want.Audit, meta, spec); detail != "" {
+		a.Note(psapi.AuditAnnotationPrefix+psapi.AuditViolationsAnnotationKey, fmt.Sprintf("would violate PodSecurity %q: %s", want.Audit.String(), detail), false)
+	}
 	if enforce {
+		a.Note(psapi.AuditAnnotationPrefix+psapi.EnforcedPolicyAnnotationKey, want.Enforce.String(), false)
 		if detail := g.violations(want.Enforce, meta, spec); detail != "" {
 			return forbidden(a, "violates PodSecurity %q: %s", want.Enforce.String(), detail)
 		}

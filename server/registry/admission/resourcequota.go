@@ -25,7 +25,15 @@ func resourceQuota(c *Config) registry.Plugin {
 	q := &quotas{Config: c, held: map[string]map[*charge]bool{}, book: rules.NewBook(c.Catalogue, c.Store.Since)}
 	return registry.Plugin{Name: "ResourceQuota", Validate: func(_ context.Context, a *registry.Attributes) error {
 		kind := c.Catalogue.ByObject(&corev1.ResourceQuota{})
-		if kind == nil || a.Namespace == "" || c.Store.Snapshot().Count(kind, a.Namespace) == 0 || !q.concerns(a) {
+		if kind == nil || a.Namespace == "" {
+			return nil
+		}
+		if len(c.Settings.LimitedResources) > 0 && q.concerns(a) {
+			if err := q.covered(a); err != nil {
+				return err
+			}
+		}
+		if c.Store.Snapshot().Count(kind, a.Namespace) == 0 || !q.concerns(a) {
 			return nil
 		}
 		return q.admit(a)

@@ -66,7 +66,7 @@ func serviceAllocator(c *Config) (registry.Plugin, error) {
 	if al.first, al.last, err = parsePorts(ports); err != nil {
 		return registry.Plugin{}, err
 	}
-	return registry.Plugin{Name: servicePlugin, Admit: al.admit}, nil
+	return registry.Plugin{Name: "ServiceAllocator", Admit: al.admit}, nil
 }
 
 func parsePorts(s string) (first, last int32, err error) {

@@ -7,7 +7,7 @@
 //
 // A kind that a plugin looks at may be missing from the catalogue; there are then none of it.
 //
-// To add a plugin: one file with a func that returns a registry.Plugin, and one line in the table, where upstream has it.
+// To add a plugin: one file with a func that returns a registry.Plugin, and one line in entries, where upstream has it.
 package admission
 
 import (
@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,6 +27,7 @@ import (
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/registry"
 	"codeberg.org/skiff/skiff/server/registry/admission/policy"
+	"codeberg.org/skiff/skiff/server/registry/admission/settings"
 	"codeberg.org/skiff/skiff/server/registry/admission/webhook"
 	"codeberg.org/skiff/skiff/server/store"
 )
@@ -44,10 +44,17 @@ type Config struct {
 	NodePortRange string
 	// Authorizer is asked what the author of an object may do beside writing it. Nil lets everybody.
 	Authorizer authorizer.UnconditionalAuthorizer
-	// Post sends to webhooks; nil means that none is asked.
-	Post webhook.Post
-	// Enabled names plugins that run only if asked for: OwnerReferences.
-	Enabled []string
+	// Post sends to mutating webhooks, PostValidating to the others; nil means that none is asked.
+	Post, PostValidating webhook.Post
+	// Enabled and Disabled name plugins that run, or do not, other than by default.
+	Enabled, Disabled []string
+	// Settings are the plugins' own configurations.
+	Settings settings.Settings
+	// NotReadySeconds and UnreachableSeconds are how long a pod stays on such a node unless it says so itself; nil:
+	// DefaultTolerationSeconds.
+	NotReadySeconds, UnreachableSeconds *int64
+	// EnsureNamespace makes a namespace, for NamespaceAutoProvision only. It returns once it is in the store's snapshot.
+	EnsureNamespace func(ctx context.Context, name string) error
 	// Extra plugins run after those of this package that look at one kind, and before webhooks, policies and quotas.
 	Extra []registry.Plugin
 	// Now is the clock; default time.Now.
@@ -56,64 +63,130 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// Table returns the plugins in the order in which they run, which is upstream's.
+// Table returns the plugins that run, in the order in which they do, which is upstream's.
 func Table(c Config) ([]registry.Plugin, error) {
 	if c.Store == nil || c.Catalogue == nil {
 		return nil, errors.New("admission: Store and Catalogue are required")
 	}
-	security, err := podSecurity(&c)
-	if err != nil {
-		return nil, err
-	}
-	services, err := serviceAllocator(&c)
-	if err != nil {
-		return nil, err
-	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	plugins := []registry.Plugin{
-		namespaceLifecycle(&c),
-		customResourceLifecycle(&c),
-		limitRanger(&c),
-		serviceAccount(&c),
-		nodeRestriction(&c),
-		taintNodesByCondition(),
-		security,
-		priority(&c),
-		defaultTolerationSeconds(),
-		defaultStorageClass(&c),
-		storageProtection(),
-		ownerReferences(&c),
-		claimResize(&c),
-		runtimeClass(&c),
-		certificateRequester(&c),
-		certificateApproval(&c),
-		certificateSigning(&c),
-		trustBundleAttest(&c),
-		podCertificateSigning(&c),
-		resourceClaims(&c),
-		certificateSubjectRestriction(),
-		defaultIngressClass(&c),
-		paramKinds(&c),
-		services,
+	chosen, err := choose(entries, c.Enabled, c.Disabled)
+	if err != nil {
+		return nil, err
 	}
-	if !slices.Contains(c.Enabled, OwnerReferences) {
-		plugins = slices.DeleteFunc(plugins, func(p registry.Plugin) bool { return p.Name == OwnerReferences })
+	var plugins []registry.Plugin
+	for _, e := range chosen {
+		if e.name == extraPlugins {
+			plugins = append(plugins, c.Extra...)
+			continue
+		}
+		p, err := e.make(&c)
+		if err != nil {
+			return nil, err
+		}
+		if p.Admit != nil || p.Validate != nil {
+			plugins = append(plugins, p)
+		}
 	}
-	plugins = append(plugins, c.Extra...)
-	plugins = append(plugins, dynamic(&c)...)
-	return append(plugins, resourceQuota(&c)), nil
+	return plugins, nil
 }
 
-// dynamic are the plugins that do what objects of the API say: policies before webhooks, as upstream has it.
-func dynamic(c *Config) []registry.Plugin {
-	policies := policy.Config{Catalogue: c.Catalogue, Snapshot: c.Store.Snapshot, Authorizer: c.Authorizer}
-	if c.Post == nil {
-		return []registry.Plugin{policy.Mutating(policies), policy.Validating(policies)}
+// extraPlugins is where those of Config.Extra run.
+const extraPlugins = "Extra"
+
+// entry is one line of the table.
+type entry struct {
+	name string
+	mode mode
+	make func(c *Config) (registry.Plugin, error)
+}
+
+// mode says when a plugin runs.
+type mode int
+
+const (
+	on  mode = iota // unless it is disabled
+	off             // only if it is enabled
+	own             // always: no plugin of upstream's, where other parts of the API server do this
+)
+
+// absent are upstream's plugins that are not there, with the reason.
+var absent = map[string]string{
+	"ImagePolicyWebhook": "webhooks for ImageReviews are not there; a ValidatingWebhookConfiguration for pods asks a webhook about images too",
+}
+
+// entries is the table, in upstream's order.
+var entries = []entry{
+	{"AlwaysAdmit", off, nothing}, // upstream's does nothing either
+	{"NamespaceAutoProvision", off, namespaceAutoProvision},
+	{"NamespaceLifecycle", on, simple(namespaceLifecycle)},
+	{"CustomResourceLifecycle", own, simple(customResourceLifecycle)},
+	{"NamespaceExists", off, simple(namespaceExists)},
+	{"LimitPodHardAntiAffinityTopology", off, plain(limitAntiAffinity)},
+	{"LimitRanger", on, simple(limitRanger)},
+	{"ServiceAccount", on, simple(serviceAccount)},
+	{"NodeRestriction", on, simple(nodeRestriction)}, // upstream's distributions all enable it
+	{"TaintNodesByCondition", on, plain(taintNodesByCondition)},
+	{"AlwaysPullImages", off, plain(alwaysPullImages)},
+	{"PodSecurity", on, podSecurity},
+	{"PodNodeSelector", off, simple(podNodeSelector)},
+	{"Priority", on, simple(priority)},
+	{"DefaultTolerationSeconds", on, simple(defaultTolerationSeconds)},
+	{"PodTolerationRestriction", off, simple(podTolerationRestriction)},
+	{"EventRateLimit", off, eventRateLimit},
+	{"ExtendedResourceToleration", off, plain(extendedResourceToleration)},
+	{"DefaultStorageClass", on, simple(defaultStorageClass)},
+	{"StorageObjectInUseProtection", on, plain(storageProtection)},
+	{"PodGroupProtection", on, nothing}, // it guards PodGroups, an API that is off by default and is not there
+	{OwnerReferences, off, simple(ownerReferences)},
+	{"PersistentVolumeClaimResize", on, simple(claimResize)},
+	{"RuntimeClass", on, simple(runtimeClass)},
+	{"CertificateRequester", own, simple(certificateRequester)},
+	{"CertificateApproval", on, simple(certificateApproval)},
+	{"CertificateSigning", on, simple(certificateSigning)},
+	{"ClusterTrustBundleAttest", on, simple(trustBundleAttest)},
+	{"PodCertificateSigning", own, simple(podCertificateSigning)},
+	{"ResourceClaimAccess", own, simple(resourceClaims)},
+	{"CertificateSubjectRestriction", on, plain(certificateSubjectRestriction)},
+	{"DefaultIngressClass", on, simple(defaultIngressClass)},
+	{"DenyServiceExternalIPs", off, plain(denyExternalIPs)},
+	{"PodTopologyLabels", on, simple(podTopology)},
+	{"NodeDeclaredFeatureValidator", on, nothing}, // nodes declare no features yet
+	{"PodResizeValidator", on, simple(podResize)},
+	{"AdmissionPolicyParamKind", own, simple(paramKinds)},
+	{"ServiceAllocator", own, serviceAllocator},
+	{extraPlugins, own, nothing},
+
+	// Policies, webhooks, quotas and the one that denies everything stay at the end.
+	{"MutatingAdmissionPolicy", on, func(c *Config) (registry.Plugin, error) { return policy.Mutating(c.policies()), nil }},
+	{"MutatingAdmissionWebhook", on, func(c *Config) (registry.Plugin, error) { return c.webhooks(webhook.Mutating, c.Post) }},
+	{"ValidatingAdmissionPolicy", on, func(c *Config) (registry.Plugin, error) { return policy.Validating(c.policies()), nil }},
+	{"ValidatingAdmissionWebhook", on, func(c *Config) (registry.Plugin, error) { return c.webhooks(webhook.Validating, c.PostValidating) }},
+	{"ResourceQuota", on, simple(resourceQuota)},
+	{"AlwaysDeny", off, plain(alwaysDeny)},
+}
+
+func nothing(*Config) (registry.Plugin, error) { return registry.Plugin{}, nil }
+
+func plain(f func() registry.Plugin) func(*Config) (registry.Plugin, error) {
+	return func(*Config) (registry.Plugin, error) { return f(), nil }
+}
+
+func simple(f func(*Config) registry.Plugin) func(*Config) (registry.Plugin, error) {
+	return func(c *Config) (registry.Plugin, error) { return f(c), nil }
+}
+
+func (c *Config) policies() policy.Config {
+	return policy.Config{Catalogue: c.Catalogue, Snapshot: c.Store.Snapshot, Authorizer: c.Authorizer}
+}
+
+// webhooks is nothing when there is no way to ask them.
+func (c *Config) webhooks(of func(webhook.Config) registry.Plugin, post webhook.Post) (registry.Plugin, error) {
+	if post == nil {
+		return registry.Plugin{}, nil
 	}
-	hooks := webhook.Config{Catalogue: c.Catalogue, Snapshot: c.Store.Snapshot, Authorizer: c.Authorizer, Post: c.Post, Log: c.Log}
-	return []registry.Plugin{policy.Mutating(policies), webhook.Mutating(hooks), policy.Validating(policies), webhook.Validating(hooks)}
+	return of(webhook.Config{Catalogue: c.Catalogue, Snapshot: c.Store.Snapshot, Authorizer: c.Authorizer, Post: post, Log: c.Log}), nil
 }
 
 func (c *Config) now() time.Time {
