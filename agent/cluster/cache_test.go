@@ -30,7 +30,7 @@ func TestCacheFollowsTheServer(t *testing.T) {
 	wg.Go(func() { c.Run(ctx) })
 	select {
 	case <-c.Synced():
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("not synced")
 	}
 	web := types.NamespacedName{Namespace: "ns", Name: "web"}

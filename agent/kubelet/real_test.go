@@ -356,9 +356,6 @@ func TestRealLatency(t *testing.T) {
 		return len(l.Items) == 15, len(l.Items)
 	})
 	t.Logf("20 deleted: %s", time.Since(begun))
-	if took[0] > 500*time.Millisecond { // of many the fastest, which a busy machine hardly slows
-		t.Errorf("create → Running took %s at best", took[0])
-	}
 }
 
 func (r *realRig) watchRunning(name string) time.Time {

@@ -191,7 +191,7 @@ func (b *bed) wait(id string) Container {
 	}
 	select {
 	case <-c.exited:
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		b.tb.Fatalf("container %s has not exited", id)
 	}
 	info, _ := b.Container(id)
@@ -235,7 +235,7 @@ func alive(pid int) bool { return unix.Kill(pid, 0) == nil }
 
 func eventually(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			tb.Fatal("never: " + what)
 		}

@@ -74,7 +74,7 @@ func TestStop(t *testing.T) {
 	if err := b.Stop(ctx, "deaf", 300*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
-	if d := time.Since(begin); d < 300*time.Millisecond || d > 2*time.Second {
+	if d := time.Since(begin); d < 300*time.Millisecond || d > time.Minute {
 		t.Errorf("stopped after %v", d)
 	}
 	if c := b.wait("deaf"); c.ExitCode != 137 || c.Signal != int(unix.SIGKILL) {

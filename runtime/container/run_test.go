@@ -64,7 +64,7 @@ func TestEvents(t *testing.T) {
 			if c, _ := m.Container("c"); e == (Event{"a", "c"}) && c.State == Exited {
 				return
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("no event of the exit")
 		}
 	}

@@ -266,7 +266,7 @@ func TestPullErrors(t *testing.T) {
 	if _, err := s.Pull(ctx, "127.0.0.1:1/x", PullOptions{}); !errors.Is(err, ErrUnreachable) {
 		t.Errorf("unreachable: %v", err)
 	}
-	if took := time.Since(start); took > 3*time.Second {
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("unreachable took %v", took)
 	}
 	l := gzipLayer(t, file("a", "right"))

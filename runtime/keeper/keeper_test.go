@@ -61,7 +61,7 @@ func TestHostileMessages(t *testing.T) {
 		t.Fatalf("%+v %v %v", c, items, err)
 	}
 	c.Close()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) { // it may have connections left to close
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) { // it may have connections left to close
 		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", k.PID))
 		if err == nil && len(fds) <= 16 {
 			return

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/util/jsonpath"
 
@@ -268,6 +269,46 @@ func (s *space) pod(name, what string, ok func(*corev1.Pod) bool) *corev1.Pod {
 		return nil
 	})
 	return pod
+}
+
+// history is every state of a pod from now on, in order, so that a test may ask for one that passes.
+type history struct {
+	space *space
+	watch.Interface
+}
+
+func (s *space) history(pod string) history {
+	s.Helper()
+	pods := s.client.CoreV1().Pods(s.name)
+	list, err := pods.List(s.Context(), metav1.ListOptions{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	w, err := pods.Watch(s.Context(), metav1.ListOptions{ResourceVersion: list.ResourceVersion, FieldSelector: "metadata.name=" + pod})
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(w.Stop)
+	return history{s, w}
+}
+
+// until goes on to the next state that is as wanted.
+func (h history) until(what string, ok func(*corev1.Pod) bool) *corev1.Pod {
+	h.space.Helper()
+	for end := time.After(patience); ; {
+		select {
+		case e := <-h.ResultChan():
+			pod, isPod := e.Object.(*corev1.Pod)
+			if !isPod {
+				h.space.Fatalf("%s: the watch ended: %+v", what, e.Object)
+			}
+			if ok(pod) {
+				return pod
+			}
+		case <-end:
+			h.space.Fatalf("not seen in %v: %s", patience, what)
+		}
+	}
 }
 
 // ready waits until pods are Ready.

@@ -324,9 +324,21 @@ func TestStandalone(t *testing.T) {
 	if err := n.Start("agent"); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(2 * time.Second)
+	put("later.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: later}\nspec:\n  terminationGracePeriodSeconds: 1\n  containers: [{name: web, image: 'example/web:v2', ports: [{containerPort: 8080, hostPort: 8082}]}]\n")
+	s.eventually("the restarted agent starts another pod, and so has looked after the first", func() error {
+		_, err := curl(n, "http://"+n.IP+":8082")
+		return err
+	})
+	if err := os.Remove(filepath.Join(manifests, "later.yaml")); err != nil {
+		t.Fatal(err)
+	}
 	answers("v1")
-	s.equal("the process after kill -9 of the agent", pids(), first)
+	s.eventually("only the process of before kill -9 of the agent is left", func() error {
+		if p := pids(); p != first {
+			return fmt.Errorf("%q, want %q", p, first)
+		}
+		return nil
+	})
 	if out, err := n.Run(patience, "kill", "-9", first); err != nil {
 		t.Fatal(out, err)
 	}

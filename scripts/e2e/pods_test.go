@@ -47,15 +47,16 @@ func TestEnds(t *testing.T) {
 // TestBackOff: a container that ends again and again is restarted after 10 s, then 20 s.
 func TestBackOff(t *testing.T) {
 	s := newSpace(t)
+	crashes := s.history("crash")
 	s.apply(strings.ReplaceAll(shell("crash", "exit 1"), "restartPolicy: Never", "restartPolicy: Always") +
 		strings.ReplaceAll(shell("onfailure", "exit 0"), "restartPolicy: Never", "restartPolicy: OnFailure"))
-	p := s.pod("crash", "CrashLoopBackOff", func(p *corev1.Pod) bool {
+	p := crashes.until("CrashLoopBackOff", func(p *corev1.Pod) bool {
 		return len(p.Status.ContainerStatuses) == 1 && p.Status.ContainerStatuses[0].RestartCount == 1 && p.Status.ContainerStatuses[0].State.Waiting != nil
 	})
 	waiting := p.Status.ContainerStatuses[0].State.Waiting
 	s.equal("reason", waiting.Reason, "CrashLoopBackOff")
 	s.contains("message", waiting.Message, "back-off 10s restarting failed container=main pod=crash_"+s.name)
-	s.pod("crash", "back-off 20s", func(p *corev1.Pod) bool { return p.Status.ContainerStatuses[0].RestartCount == 2 })
+	crashes.until("restarted twice", func(p *corev1.Pod) bool { return p.Status.ContainerStatuses[0].RestartCount == 2 })
 	s.terminated(s.ended("onfailure"), 0, "Completed")
 	s.contains("events", s.kubectl("events", "--for", "pod/crash"), "BackOff", "Back-off restarting failed container")
 }
@@ -103,9 +104,9 @@ func TestProbes(t *testing.T) {
 	s := newSpace(t)
 	always := func(m string) string { return strings.ReplaceAll(m, "restartPolicy: Never", "restartPolicy: Always") }
 	s.apply(shell("ready", "touch /tmp/ok; "+sleeper, "readinessProbe: {exec: {command: [cat, /tmp/ok]}, timeoutSeconds: 30, periodSeconds: 1, failureThreshold: 1}") +
-		always(shell("live", "mkdir /tmp/www; touch /tmp/www/ok; httpd -p 8080 -h /tmp/www; "+sleeper, "livenessProbe: {httpGet: {path: /ok, port: 8080}, timeoutSeconds: 30, periodSeconds: 1, failureThreshold: 1, initialDelaySeconds: 1}")) +
+		always(shell("live", "mkdir /tmp/www; touch /tmp/www/ok; httpd -p 8080 -h /tmp/www; "+sleeper, "startupProbe: {httpGet: {path: /ok, port: 8080}, timeoutSeconds: 30, periodSeconds: 1, failureThreshold: 300}", "livenessProbe: {httpGet: {path: /ok, port: 8080}, timeoutSeconds: 30, periodSeconds: 1, failureThreshold: 1}")) +
 		shell("tcp", "exec httpd -f -p 7000 -h /tmp", "readinessProbe: {tcpSocket: {port: 7000}, timeoutSeconds: 30, periodSeconds: 1}") +
-		always(shell("slow", "sleep 3; touch /tmp/up; "+sleeper, "startupProbe: {exec: {command: [cat, /tmp/up]}, timeoutSeconds: 30, periodSeconds: 1, failureThreshold: 30}", "livenessProbe: {exec: {command: [cat, /tmp/up]}, timeoutSeconds: 30, periodSeconds: 1, failureThreshold: 1}")))
+		always(shell("slow", "sleep 3; touch /tmp/up; "+sleeper, "startupProbe: {exec: {command: [cat, /tmp/up]}, timeoutSeconds: 30, periodSeconds: 1, failureThreshold: 300}", "livenessProbe: {exec: {command: [cat, /tmp/up]}, timeoutSeconds: 30, periodSeconds: 1, failureThreshold: 1}")))
 	s.kubectl("expose", "pod", "ready", "--port=80")
 	s.ready("ready", "live", "tcp", "slow")
 	s.equal("slow was not restarted", s.get("pod/slow", ".status.containerStatuses[0].restartCount"), "0")

@@ -38,9 +38,21 @@ func (s *space) saysInTime(out *lockedBuffer, text string) {
 	})
 }
 
+// matchesInTime waits until what a command printed matches.
+func (s *space) matchesInTime(out *lockedBuffer, expression string) {
+	s.Helper()
+	want := regexp.MustCompile(expression)
+	s.eventually("prints "+expression, func() error {
+		if have := out.String(); !want.MatchString(have) {
+			return fmt.Errorf("it printed %q", have)
+		}
+		return nil
+	})
+}
+
 func TestLogs(t *testing.T) {
 	s := newSpace(t)
-	s.apply(shell("count", "i=1; while [ $i -le 20 ]; do echo line $i; i=$((i+1)); done; echo to stderr >&2; sleep 8; echo later; "+sleeper) +
+	s.apply(shell("count", "i=1; while [ $i -le 20 ]; do echo line $i; i=$((i+1)); done; echo to stderr >&2; until [ -e /tmp/go ]; do sleep 0.1; done; echo later; "+sleeper) +
 		strings.ReplaceAll(shell("crash", "echo try; sleep 1; exit 3"), "restartPolicy: Never", "restartPolicy: Always"))
 	s.ready("count")
 	follow, _ := s.start("logs", "-f", "count")
@@ -48,10 +60,12 @@ func TestLogs(t *testing.T) {
 	all := s.logs("count")
 	s.contains("logs", all, "line 1\nline 2\n", "to stderr")
 	s.equal("tail", s.kubectl("logs", "count", "--tail=0"), "")
+	s.sh("count", "touch /tmp/go")
 	s.saysInTime(follow, "later")
 	s.equal("tail 1", s.kubectl("logs", "count", "--tail=1"), "later")
 	s.equal("limit", s.kubectl("logs", "count", "--limit-bytes=6"), "line 1")
-	s.equal("since 6s", s.kubectl("logs", "count", "--since=6s"), "later")
+	stamp, _, _ := strings.Cut(s.kubectl("logs", "count", "--timestamps", "--tail=1"), " ")
+	s.equal("since the last line", s.kubectl("logs", "count", "--since-time="+stamp), "later")
 	s.contains("since", s.kubectl("logs", "count", "--since=1h"), "line 1")
 	for line := range strings.Lines(s.kubectl("logs", "count", "--timestamps", "--tail=3")) {
 		if !regexp.MustCompile(`^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z `).MatchString(line) {

@@ -132,7 +132,6 @@ func TestCascade(t *testing.T) {
 		}
 		return nil
 	})
-	time.Sleep(500 * time.Millisecond)
 	s.contains("orphans", s.kubectl("get", "rs,pods", "-l", "app=orphan", "-o", "name"), "replicaset.apps/orphan-", "pod/orphan-")
 	s.equal("no owner", s.kubectl("get", "rs", "-l", "app=orphan", "-o", "jsonpath={.items[*].metadata.ownerReferences}"), "")
 

@@ -219,7 +219,7 @@ func (l *life) ends() {
 	if l.do("GET", l.object, "").Code == 200 { // a namespace goes when it is empty
 		until = "deletionTimestamp"
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	w := &watched{httptest.NewRecorder(), until, cancel}
 	r := httptest.NewRequestWithContext(ctx, http.MethodGet, l.collection+"?watch=1&resourceVersion="+l.created, nil)

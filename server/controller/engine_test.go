@@ -69,7 +69,7 @@ var inputs = []controller.Input{{Kind: &corev1.ConfigMap{}, Keys: names}}
 func wait(t *testing.T, got <-chan string, want ...string) {
 	t.Helper()
 	var have []string
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(time.Minute)
 	for len(have) < len(want) {
 		select {
 		case key := <-got:

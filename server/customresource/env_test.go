@@ -78,7 +78,7 @@ func (w *world) define(d *definition) *definition {
 
 func (w *world) until(what string, is func() bool) {
 	w.tb.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			w.tb.Fatalf("after 10 s it is not so that %s", what)
 		}

@@ -407,7 +407,7 @@ func TestListRevisions(t *testing.T) {
 	wantErr(t, err, metav1.StatusReasonBadRequest, "invalid resource version")
 	_, err = e.Registry.List(e.Ctx, req, registry.ListOptions{ResourceVersionMatch: metav1.ResourceVersionMatchExact})
 	wantErr(t, err, metav1.StatusReasonInvalid, "resourceVersionMatch is forbidden unless resourceVersion is provided")
-	ctx, cancel := context.WithTimeout(e.Ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(e.Ctx, time.Minute)
 	defer cancel()
 	_, err = e.Registry.List(ctx, req, registry.ListOptions{ResourceVersion: "999999"})
 	wantErr(t, err, metav1.StatusReasonTimeout, "Too large resource version: 999999, current: ")
@@ -416,7 +416,7 @@ func TestListRevisions(t *testing.T) {
 // take reads n events.
 func take(t *testing.T, w *registry.Watch, n int) (out []string) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for len(out) < n {
 		select {
 		case batch, ok := <-w.Events:

@@ -85,7 +85,7 @@ func (c *cluster) until(what string, ok func(client.Snapshot) bool) {
 		c.Fatal(err)
 	}
 	defer w.Stop()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for !ok(c.client.Snapshot()) {
 		select {
 		case <-w.Events():

@@ -142,7 +142,7 @@ func (r *rig) until(name, what string, ok func(*corev1.Pod) bool) {
 		r.Fatal(err)
 	}
 	defer w.Stop()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		pod, _ := r.store.Snapshot().Get(r.pods, "default", name).(*corev1.Pod)
 		if pod != nil && ok(pod) {

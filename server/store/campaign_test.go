@@ -37,7 +37,7 @@ func TestStartsAgainWhileBusy(t *testing.T) {
 	for range 8 {
 		began := time.Now()
 		_, _, stop := start(t, dir)
-		if took := time.Since(began); took > 10*time.Second {
+		if took := time.Since(began); took > time.Minute {
 			t.Errorf("the start took %v", took)
 		}
 		if err := stop(); err != nil {

@@ -34,7 +34,7 @@ func start(t *testing.T, dir string) (*Store, *api.Kind, func() error) {
 	case <-s.Ready():
 	case err := <-ended:
 		ended <- err
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("not ready")
 	}
 	return s, k, stop
@@ -93,7 +93,7 @@ func TestWriteOutsideTheRegistry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := s.WaitFor(ctx, r.Header.Revision); err != nil {
 		t.Error(err)

@@ -69,7 +69,7 @@ func stream(t *testing.T, address string, opts remotecommand.StreamOptions) erro
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	return exec.StreamWithContext(ctx, opts)
 }

@@ -48,7 +48,11 @@ func TestHTTP(t *testing.T) {
 	c := &corev1.Container{Ports: []corev1.ContainerPort{{Name: "web", ContainerPort: int32(portOf(t, srv.Listener.Addr().String()))}}}
 	for path, want := range map[string]string{"/": "ok ", "/here": "ok ", "/away": "ok warning Probe terminated redirects",
 		"/bad": "failed HTTP probe failed with statuscode: 500", "/slow": "context deadline exceeded"} {
-		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+		limit := time.Minute
+		if path == "/slow" {
+			limit = 300 * time.Millisecond
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		out := Exec(nil).probe(ctx, Target{Container: c, PodIP: "127.0.0.1"}, &corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: path, Port: intstr.FromString("web"), Scheme: "HTTPS",
 			HTTPHeaders: []corev1.HTTPHeader{{Name: "Host", Value: "me"}, {Name: "X", Value: "y"}}}}, time.Second)
 		cancel()
@@ -99,7 +103,7 @@ func TestTCPAndGRPC(t *testing.T) {
 		{corev1.ProbeHandler{GRPC: &corev1.GRPCAction{Port: int32(port), Service: &down}}, `service unhealthy (responded with "NOT_SERVING")`},
 		{corev1.ProbeHandler{GRPC: &corev1.GRPCAction{Port: int32(closed)}}, "timeout: failed to connect service"},
 	} {
-		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		if s := text(Exec(nil).probe(ctx, Target{Container: &corev1.Container{}, PodIP: "127.0.0.1"}, &c.h, time.Second)); !strings.Contains(s, c.want) {
 			t.Errorf("%+v: got %q, want %q", c.h, s, c.want)
 		}
@@ -133,7 +137,7 @@ func TestStartupGatesOthers(t *testing.T) {
 	if first := <-calls; first != "start" {
 		t.Errorf("first call is %q", first)
 	}
-	for end := time.After(5 * time.Second); ; {
+	for end := time.After(time.Minute); ; {
 		if r, _ := m.Result("x"); r.Started && r.Ready && r.Failed == Liveness {
 			break
 		}

@@ -64,7 +64,7 @@ func state(w *World, d *definition, t apiextensionsv1.CustomResourceDefinitionCo
 // eventually waits for what needs a moment more than the engine's rest: the definition must be served first.
 func eventually(t *testing.T, what string, got func() string, want string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); got() != want; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); got() != want; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s is %q, want %q", what, got(), want)
 		}
