@@ -51,7 +51,7 @@ func (w *worker) apply(ctx context.Context, p plan.Plan, seen map[string]plan.Ta
 			w.tasks[key] = t
 		}
 		if t.running {
-			if s.Verb == plan.Kill && s.Grace < t.step.Grace {
+			if s.Verb == plan.Kill && s.Until.Before(t.step.Until) {
 				t.cancel() // begins again, with less patience
 			}
 			continue
@@ -73,6 +73,7 @@ func (w *worker) begin(ctx context.Context, key string, t *task, s plan.Step) {
 	tctx, cancel := context.WithCancel(ctx)
 	t.step, t.cancel, t.running = s, cancel, true
 	pod := w.grantedLocked()
+	w.noteEnding(pod, s)
 	w.wg.Add(1)
 	go func() {
 		defer w.wg.Done()
@@ -129,8 +130,10 @@ func (w *worker) do(ctx context.Context, pod *corev1.Pod, s plan.Step) error {
 		return w.pull(ctx, pod, s.Container)
 	case plan.Start:
 		return w.startContainer(ctx, pod, s)
+	case plan.PreStop:
+		return w.preStop(ctx, pod, s)
 	case plan.Kill:
-		return w.kill(ctx, pod, s)
+		return w.kill(ctx, s)
 	case plan.StopSandbox:
 		return w.stopSandbox(ctx, s.ID)
 	case plan.RemoveSandbox:

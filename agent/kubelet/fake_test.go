@@ -29,6 +29,10 @@ type fakeRuntime struct {
 	started  []string // names, in order
 	execs    [][]string
 	execCode int
+	// onExec may take its time.
+	onExec func(ctx context.Context, spec container.ExecSpec)
+	// stops are the names of containers that were asked to stop, in order.
+	stops []string
 }
 
 func newFakeRuntime() *fakeRuntime {
@@ -154,6 +158,9 @@ func (f *fakeRuntime) Signal(context.Context, string, syscall.Signal) error { re
 func (f *fakeRuntime) Stop(ctx context.Context, id string, grace time.Duration) error {
 	f.mu.Lock()
 	stubborn := f.stubborn
+	if _, c := f.find(id); c != nil {
+		f.stops = append(f.stops, c.Spec.Name)
+	}
 	f.mu.Unlock()
 	code := 0
 	if stubborn {
@@ -182,10 +189,15 @@ func (f *fakeRuntime) Remove(_ context.Context, id string) error {
 	return nil
 }
 
-func (f *fakeRuntime) Exec(_ context.Context, id string, spec container.ExecSpec) (int, error) {
+func (f *fakeRuntime) Exec(ctx context.Context, id string, spec container.ExecSpec) (int, error) {
+	f.mu.Lock()
+	f.execs = append(f.execs, spec.Args)
+	f.mu.Unlock()
+	if f.onExec != nil {
+		f.onExec(ctx, spec)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.execs = append(f.execs, spec.Args)
 	if spec.Stdout != nil {
 		io.WriteString(spec.Stdout, "exec "+id[:4])
 	}

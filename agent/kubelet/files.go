@@ -71,7 +71,7 @@ func (k *Kubelet) setFiles(pods []*corev1.Pod) {
 			delete(want, w.uid)
 			continue
 		}
-		w.remove()
+		w.remove(nil)
 		ending[types.NamespacedName{Namespace: p.Namespace, Name: p.Name}] = w.ended
 	}
 	for _, p := range want {

@@ -150,7 +150,7 @@ func (w *worker) observe(ctx context.Context, now time.Time) (*corev1.Pod, plan.
 	}
 	have := plan.Have{LastSandboxAttempt: w.lastSandbox, Containers: map[string][]plan.Attempt{}, Tasks: map[string]plan.Task{},
 		Volumes: w.volumes != nil && !w.stale, Images: map[string]string{}, Probes: map[string]plan.Probe{},
-		StartTime: w.start, Verdict: w.verdict, Removed: w.removed, TornDown: w.torn}
+		StartTime: w.start, Ending: w.ending, Verdict: w.verdict, Removed: w.removed, TornDown: w.torn}
 	if ok {
 		have.Sandbox = &plan.Sandbox{ID: w.sandbox, Attempt: w.lastSandbox, Ready: sb.State == container.SandboxReady && w.connected}
 		w.attempts(&have, sb)
@@ -217,7 +217,10 @@ func (w *worker) attempt(c container.Container) plan.Attempt {
 	a := plan.Attempt{ID: c.Spec.ID, Attempt: c.Spec.Attempt, Image: l[labelImage], ImageID: c.Spec.ImageID, Current: true,
 		State: plan.Running, CreatedAt: c.CreatedAt, StartedAt: c.StartedAt}
 	a.BackOff, _ = time.ParseDuration(l[labelBackOff])
-	a.Resources, a.Stopped = w.actualOf(c), w.prestopped[c.Spec.ID]
+	a.Resources, a.HookFailed = w.actualOf(c), w.hookFailed[c.Spec.ID]
+	if e := w.endings[c.Spec.ID]; e != nil {
+		a.Ending = new(*e)
+	}
 	if c.State != container.Exited {
 		return a
 	}

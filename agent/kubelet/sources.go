@@ -93,7 +93,7 @@ func (s podSource) Replace(list []any, _ string) error {
 	k.heardAPI = true
 	k.mu.Unlock()
 	for _, w := range gone {
-		w.remove()
+		w.remove(nil)
 	}
 	k.wakeStatic()
 	k.sweep()
@@ -135,7 +135,7 @@ func (k *Kubelet) deletePod(p *corev1.Pod) {
 	delete(k.finished, p.UID)
 	k.mu.Unlock()
 	if w != nil {
-		w.remove()
+		w.remove(p)
 	}
 }
 

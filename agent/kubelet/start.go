@@ -1,7 +1,6 @@
 package kubelet
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -16,7 +15,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"codeberg.org/skiff/skiff/agent/kubelet/plan"
-	"codeberg.org/skiff/skiff/agent/kubelet/probe"
 	"codeberg.org/skiff/skiff/runtime/container"
 )
 
@@ -50,8 +48,8 @@ func (w *worker) startContainer(ctx context.Context, pod *corev1.Pod, s plan.Ste
 	w.linkLog(pod, c.Name, got)
 	if c.Lifecycle == nil || c.Lifecycle.PostStart == nil {
 		w.markHooked(spec.ID)
-	} else if err := w.postStart(ctx, pod, c, spec.ID); err != nil {
-		return err
+	} else {
+		w.postStart(ctx, pod, c, spec.ID)
 	}
 	w.prune(ctx, sandbox, c.Name)
 	return nil
@@ -69,16 +67,17 @@ func (w *worker) markHooked(id string) {
 	w.wakeUp()
 }
 
-// postStart runs the hook; a container whose hook fails is killed.
-func (w *worker) postStart(ctx context.Context, pod *corev1.Pod, c *corev1.Container, id string) error {
-	err := w.hook(ctx, pod, c, id, c.Lifecycle.PostStart, 0)
-	w.markHooked(id)
-	if err == nil || ctx.Err() != nil {
-		return nil
+// postStart runs the hook; the plan ends a container whose hook failed.
+func (w *worker) postStart(ctx context.Context, pod *corev1.Pod, c *corev1.Container, id string) {
+	err := w.hook(ctx, pod, c, id, c.Lifecycle.PostStart)
+	if err != nil && ctx.Err() == nil {
+		w.k.cfg.Log.Warn("postStart hook failed", "pod", w.name(), "container", c.Name, "err", err)
+		w.k.events.container(pod, c.Name, corev1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed")
+		w.mu.Lock()
+		w.hookFailed[id] = true
+		w.mu.Unlock()
 	}
-	w.k.cfg.Log.Warn("postStart hook failed", "pod", w.name(), "container", c.Name, "err", err)
-	w.k.events.container(pod, c.Name, corev1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed")
-	return w.kill(ctx, pod, plan.Step{Verb: plan.Kill, Container: c.Name, ID: id, Grace: graceOf(pod), Why: "FailedPostStartHook"})
+	w.markHooked(id)
 }
 
 func graceOf(pod *corev1.Pod) time.Duration {
@@ -86,72 +85,6 @@ func graceOf(pod *corev1.Pod) time.Duration {
 		return time.Duration(*s) * time.Second
 	}
 	return 30 * time.Second
-}
-
-// hook runs one lifecycle hook.
-func (w *worker) hook(ctx context.Context, pod *corev1.Pod, c *corev1.Container, id string, h *corev1.LifecycleHandler, limit time.Duration) error {
-	if limit > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, limit)
-		defer cancel()
-	}
-	switch {
-	case h.Exec != nil:
-		var out bytes.Buffer
-		code, err := w.k.cfg.Runtime.Exec(ctx, id, container.ExecSpec{Args: h.Exec.Command, Stdout: &out, Stderr: &out, Timeout: limit})
-		if err == nil && code != 0 {
-			err = fmt.Errorf("command %q exited with %d: %s", h.Exec.Command, code, out.String())
-		}
-		return err
-	case h.HTTPGet != nil:
-		w.mu.Lock()
-		ip := w.probeIP(pod)
-		w.mu.Unlock()
-		req, err := probe.Request(ctx, h.HTTPGet, c, ip, "kube-lifecycle/1.37")
-		if err != nil {
-			return err
-		}
-		return probe.Hook(req)
-	case h.Sleep != nil:
-		select {
-		case <-time.After(time.Duration(h.Sleep.Seconds) * time.Second):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		return nil
-	}
-	return errors.New("lifecycle hook without a handler")
-}
-
-// minGrace is what a container gets after its preStop hook used up its time.
-const minGrace = 2 * time.Second
-
-// kill runs the preStop hook and stops the container.
-func (w *worker) kill(ctx context.Context, pod *corev1.Pod, s plan.Step) error {
-	w.mu.Lock()
-	again := w.prestopped[s.ID]
-	w.prestopped[s.ID] = true
-	w.mu.Unlock()
-	grace := s.Grace
-	if !again {
-		w.k.events.container(pod, s.Container, corev1.EventTypeNormal, "Killing", "%s", s.Why)
-		c, _, err := findContainer(pod, s.Container)
-		if err == nil && c.Lifecycle != nil && c.Lifecycle.PreStop != nil && grace > 0 {
-			begun := time.Now()
-			if err := w.hook(ctx, pod, c, s.ID, c.Lifecycle.PreStop, grace); err != nil && ctx.Err() == nil {
-				w.k.cfg.Log.Warn("preStop hook failed", "pod", w.name(), "container", c.Name, "err", err)
-				w.k.events.container(pod, c.Name, corev1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed")
-			}
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			grace = max(grace-time.Since(begun), minGrace)
-		}
-	}
-	if err := w.k.cfg.Runtime.Stop(ctx, s.ID, grace); err != nil {
-		return fmt.Errorf("stop container %s of pod %s: %w", s.Container, w.name(), err)
-	}
-	return nil
 }
 
 // prune forgets attempts before the last two: the newest, and the one whose end users may ask about.
@@ -176,7 +109,8 @@ func (w *worker) prune(ctx context.Context, sandbox, name string) {
 		delete(w.details, c.Spec.ID)
 		delete(w.messages, c.Spec.ID)
 		delete(w.hooked, c.Spec.ID)
-		delete(w.prestopped, c.Spec.ID)
+		delete(w.endings, c.Spec.ID)
+		delete(w.hookFailed, c.Spec.ID)
 		delete(w.actual, c.Spec.ID)
 		w.mu.Unlock()
 		w.k.probes.Forget(c.Spec.ID)

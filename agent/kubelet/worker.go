@@ -41,7 +41,9 @@ type worker struct {
 	details     map[string]status.Detail
 	messages    map[string]message // how containers ended, by id
 	hooked      map[string]bool    // containers whose postStart hook is behind
-	prestopped  map[string]bool
+	hookFailed  map[string]bool    // containers whose postStart hook failed
+	endings     map[string]*plan.Ending
+	ending      time.Time // when the pod was first seen to end
 
 	tasks   map[string]*task
 	images  map[string]usable // by container name
@@ -67,7 +69,7 @@ type message struct{ text string }
 func newWorker(k *Kubelet, pod *corev1.Pod, static bool) *worker {
 	w := &worker{k: k, uid: pod.UID, title: pod.Namespace + "/" + pod.Name, static: static, wakeup: make(chan struct{}, 1), pod: pod, first: k.cfg.Now(), lastSandbox: -1,
 		past: map[string][]plan.Attempt{}, details: map[string]status.Detail{}, messages: map[string]message{}, hooked: map[string]bool{},
-		prestopped: map[string]bool{}, tasks: map[string]*task{}, images: map[string]usable{}, actual: map[string]actual{}}
+		hookFailed: map[string]bool{}, endings: map[string]*plan.Ending{}, tasks: map[string]*task{}, images: map[string]usable{}, actual: map[string]actual{}}
 	if !static && pod.Status.StartTime != nil {
 		w.start = pod.Status.StartTime.Time
 	} else {
@@ -100,10 +102,24 @@ func (w *worker) update(pod *corev1.Pod) {
 	w.wakeUp()
 }
 
-// remove says that nobody wants the pod any more.
-func (w *worker) remove() {
+// noteEnded remembers when the pod began to end.
+func (w *worker) noteEnded(p plan.Plan, now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if p.Ended && w.ending.IsZero() {
+		w.ending = now
+	}
+}
+
+// remove says that nobody wants the pod any more. last is its object as it was at the end, if that is known: it may give less time.
+func (w *worker) remove(last *corev1.Pod) {
 	w.mu.Lock()
 	w.removed = true
+	if last != nil && last.DeletionGracePeriodSeconds != nil {
+		pod := *w.pod
+		pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = last.DeletionTimestamp, last.DeletionGracePeriodSeconds
+		w.pod = &pod
+	}
 	w.mu.Unlock()
 	w.wakeUp()
 }
@@ -165,6 +181,7 @@ func (w *worker) run(ctx context.Context) {
 		w.watchProbes(pod, have)
 		p := plan.Decide(pod, have, now)
 		w.noteWaiting(pod, p)
+		w.noteEnded(p, now)
 		w.apply(ctx, p, have.Tasks)
 		wake := w.tell(ctx, pod, have, p, now)
 		if !p.Wake.IsZero() && (wake.IsZero() || p.Wake.Before(wake)) {

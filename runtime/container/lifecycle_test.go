@@ -114,3 +114,25 @@ func TestCannotStart(t *testing.T) {
 		}
 	}
 }
+
+// TestStopAsksOnce stops a container again with less patience: it hears its stop signal once.
+func TestStopAsksOnce(t *testing.T) {
+	b := newBed(t)
+	b.sandbox("a")
+	b.start("a", b.shell("c", "trap 'echo asked' TERM; echo ready; while :; do sleep 0.05; done"))
+	eventually(t, "it is ready", func() bool { return b.logText("c") != "" })
+	patient, impatient := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	go func() { done <- b.Stop(patient, "c", time.Hour) }()
+	eventually(t, "it is asked", func() bool { return strings.Contains(b.logText("c"), "asked") })
+	impatient()
+	if err := <-done; err == nil {
+		t.Error("a stop that was given up says that it stopped")
+	}
+	if err := b.Stop(ctx, "c", 500*time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	if b.wait("c"); b.logText("c") != "ready\nasked\n" {
+		t.Errorf("log %q", b.logText("c"))
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"codeberg.org/skiff/skiff/runtime/keeper"
 )
@@ -49,6 +50,8 @@ type container struct {
 	saving  sync.Mutex
 	removed bool
 	exited  chan struct{} // closed when it has exited
+	// asked: it was sent its stop signal. Many programs take a second one as an order to hurry.
+	asked atomic.Bool
 }
 
 func (c *container) id() string { return c.info.Spec.ID }

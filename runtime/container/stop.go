@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stop sends the stop signal, waits up to grace for the exit, then kills every process of the container. It returns when
-// the container has exited. Idempotent.
+// Stop sends the stop signal, once however often it is called, waits up to grace for the exit, then kills every process of the container.
+// It returns when the container has exited. Idempotent.
 func (m *Manager) Stop(ctx context.Context, containerID string, grace time.Duration) error {
 	c, err := m.container(containerID)
 	if err != nil {
@@ -49,7 +49,9 @@ func (m *Manager) askToStop(ctx context.Context, c *container, grace time.Durati
 			return false, nil
 		}
 	}
-	_ = client.Signal(ctx, c.id(), int(stopSignal(c.info.Spec.StopSignal)))
+	if !c.asked.Swap(true) {
+		_ = client.Signal(ctx, c.id(), int(stopSignal(c.info.Spec.StopSignal)))
+	}
 	timer := time.NewTimer(grace)
 	defer timer.Stop()
 	select {

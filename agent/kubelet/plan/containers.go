@@ -204,6 +204,8 @@ func (d *decider) keep(c *corev1.Container, a *Attempt, init bool) progress {
 		why = fmt.Sprintf("Container %s definition changed, will be restarted", c.Name)
 	case resized:
 		why = fmt.Sprintf("Container %s resize requires restart", c.Name)
+	case a.HookFailed:
+		why = "FailedPostStartHook"
 	default:
 		if s := (Step{Verb: Start, Container: c.Name, Attempt: a.Attempt, BackOff: a.BackOff}); d.running(s) {
 			d.do(s) // its postStart hook runs: it stays in the plan
@@ -215,7 +217,7 @@ func (d *decider) keep(c *corev1.Container, a *Attempt, init bool) progress {
 	if p.Failed != "" && p.Grace != nil {
 		grace = time.Duration(*p.Grace) * time.Second
 	}
-	d.do(Step{Verb: Kill, Container: c.Name, ID: a.ID, Grace: grace, Why: why})
+	d.endAlone(c, a, grace, why)
 	return inHand
 }
 

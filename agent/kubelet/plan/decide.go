@@ -110,7 +110,7 @@ func (d *decider) starting() bool {
 
 // delete ends the pod and lets the object go when nothing of it is left.
 func (d *decider) delete() {
-	if !d.killAll(d.grace()) {
+	if !d.killAll() {
 		return
 	}
 	left := false
@@ -129,7 +129,7 @@ func (d *decider) delete() {
 
 // finish ends the pod and keeps its record.
 func (d *decider) finish() {
-	if !d.killAll(d.grace()) {
+	if !d.killAll() {
 		return
 	}
 	if s := d.have.Sandbox; s != nil && s.Ready {
@@ -138,59 +138,4 @@ func (d *decider) finish() {
 	if !d.have.TornDown {
 		d.do(Step{Verb: TearDown})
 	}
-}
-
-// grace for all containers of an ending pod.
-func (d *decider) grace() time.Duration {
-	seconds := int64(30)
-	if s := d.pod.Spec.TerminationGracePeriodSeconds; s != nil {
-		seconds = *s
-	}
-	if v := d.plan.Verdict; v != nil && v.Grace != nil {
-		seconds = *v.Grace
-	}
-	if d.pod.DeletionTimestamp != nil && d.pod.DeletionGracePeriodSeconds != nil {
-		seconds = *d.pod.DeletionGracePeriodSeconds
-	}
-	return time.Duration(max(seconds, 0)) * time.Second
-}
-
-// sidecarGrace is what a sidecar gets at least, however long the containers before it took.
-const sidecarGrace = 2 * time.Second
-
-// left of the grace of a deleted pod.
-func (d *decider) left(grace time.Duration) time.Duration {
-	if d.pod.DeletionTimestamp == nil || grace == 0 {
-		return grace
-	}
-	return min(grace, max(d.pod.DeletionTimestamp.Sub(d.now), sidecarGrace))
-}
-
-// killAll kills what runs: containers first, then sidecars in reverse order. It says whether nothing runs or starts.
-func (d *decider) killAll(grace time.Duration) bool {
-	rest := false
-	kill := func(name string) {
-		if a := d.newest(name); a != nil && a.State == Running {
-			rest = true
-			d.do(Step{Verb: Kill, Container: name, ID: a.ID, Grace: grace, Why: "Stopping container " + name})
-		}
-	}
-	for i := range d.pod.Spec.Containers {
-		kill(d.pod.Spec.Containers[i].Name)
-	}
-	for i := range d.pod.Spec.EphemeralContainers {
-		kill(d.pod.Spec.EphemeralContainers[i].Name)
-	}
-	for i := range d.pod.Spec.InitContainers {
-		if c := &d.pod.Spec.InitContainers[i]; !isSidecar(c) {
-			kill(c.Name)
-		}
-	}
-	for i := len(d.pod.Spec.InitContainers) - 1; i >= 0 && !rest; i-- {
-		if c := &d.pod.Spec.InitContainers[i]; isSidecar(c) {
-			grace = d.left(grace)
-			kill(c.Name)
-		}
-	}
-	return !rest && !d.starting()
 }

@@ -83,6 +83,14 @@ func (w *world) apply(s Step, r *rand.Rand, now time.Time) {
 				}
 			}
 		}
+	case PreStop:
+		for _, list := range w.have.Containers {
+			for i := range list {
+				if list[i].ID == s.ID {
+					list[i].Ending = &Ending{Since: now, PreStopped: true}
+				}
+			}
+		}
 	case StopSandbox:
 		w.have.Sandbox.Ready = false
 	case RemoveSandbox:
@@ -103,6 +111,9 @@ func randomPod(r *rand.Rand) *corev1.Pod {
 		c := corev1.Container{Name: fmt.Sprint("i", i), Image: "img"}
 		if r.IntN(2) == 0 {
 			c.Name, c.RestartPolicy = fmt.Sprint("s", i), &always
+		}
+		if r.IntN(2) == 0 {
+			c.Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: 1}}}
 		}
 		pod.Spec.InitContainers = append(pod.Spec.InitContainers, c)
 	}

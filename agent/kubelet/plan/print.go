@@ -12,7 +12,7 @@ func (s Step) Key() string {
 	switch s.Verb {
 	case Pull, Start:
 		return string(s.Verb) + " " + s.Container
-	case Kill:
+	case PreStop, Kill:
 		return string(s.Verb) + " " + s.ID
 	}
 	return string(s.Verb)
@@ -30,8 +30,8 @@ func (s Step) String() string {
 		fmt.Fprintf(&b, " attempt=%d", s.Attempt)
 	case Start:
 		fmt.Fprintf(&b, " attempt=%d next-back-off=%s", s.Attempt, s.BackOff)
-	case Kill:
-		fmt.Fprintf(&b, " id=%s grace=%s (%s)", s.ID, s.Grace, s.Why)
+	case PreStop, Kill:
+		fmt.Fprintf(&b, " id=%s until=%s (%s)", s.ID, s.Until.UTC().Format(time.RFC3339), s.Why)
 	case StopSandbox, RemoveSandbox:
 		fmt.Fprintf(&b, " id=%s", s.ID)
 	}

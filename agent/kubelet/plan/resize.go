@@ -52,5 +52,5 @@ func (d *decider) resize() {
 // stoppedForResize: a container that was ended so that it comes back with other resources does come back, however it took that.
 func stoppedForResize(c *corev1.Container, a *Attempt) bool {
 	_, restart := Resized(c, a)
-	return restart && a.Stopped
+	return restart && a.Ending != nil
 }

@@ -24,6 +24,8 @@ type Have struct {
 	Probes map[string]Probe `json:"probes,omitempty"`
 	// StartTime is when this node accepted the pod.
 	StartTime time.Time `json:"startTime,omitempty"`
+	// Ending is when this node first saw that the pod ends; zero: not yet. The pod's grace counts from here.
+	Ending time.Time `json:"ending,omitempty"`
 	// Verdict ends the pod from outside: rejected or evicted.
 	Verdict *Verdict `json:"verdict,omitempty"`
 	// Removed: the pod is no longer wanted and no object is left to delete (or it is a static pod's file that went).
@@ -76,8 +78,20 @@ type Attempt struct {
 	BackOff time.Duration `json:"backOff,omitempty"`
 	// Resources that it runs with; nil when that is not known.
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
-	// Stopped: this node asked it to end.
-	Stopped bool `json:"stopped,omitempty"`
+	// Ending is how far this node is with ending it; nil when it has not begun to.
+	Ending *Ending `json:"ending,omitempty"`
+	// HookFailed: its postStart hook failed, so it has to end.
+	HookFailed bool `json:"hookFailed,omitempty"`
+}
+
+// Ending of a container.
+type Ending struct {
+	// Since is when its end began, with its preStop hook or its stop signal.
+	Since time.Time `json:"since"`
+	// PreStopped: the preStop hook is behind, however it went.
+	PreStopped bool `json:"preStopped,omitempty"`
+	// Signalled is when it was first sent its stop signal; zero: not yet.
+	Signalled time.Time `json:"signalled,omitempty"`
 }
 
 // Task is a step in flight (Running), or the failure of its last tries.
@@ -124,6 +138,8 @@ const (
 	CreateSandbox Verb = "create-sandbox"
 	Pull          Verb = "pull"
 	Start         Verb = "start"
+	// PreStop runs a container's hook; Kill sends the stop signal and, when its time is over, kills.
+	PreStop       Verb = "pre-stop"
 	Kill          Verb = "kill"
 	StopSandbox   Verb = "stop-sandbox"
 	RemoveSandbox Verb = "remove-sandbox"
@@ -141,8 +157,9 @@ type Step struct {
 	// ID of the container (Kill) or sandbox.
 	ID      string
 	Attempt int
-	// Grace of Kill.
-	Grace time.Duration
+	// Until is when the patience of PreStop and Kill ends. A step in flight whose Until moves nearer begins again, but for the stop signal,
+	// which is sent once.
+	Until time.Time
 	// BackOff that the started container carries for its successor.
 	BackOff time.Duration
 	// Why is the message of the Killing event; Because the reason to show when it ended through this.
