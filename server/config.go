@@ -13,7 +13,6 @@ import (
 	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/server/apiserver/audit"
 	"codeberg.org/skiff/skiff/server/apiserver/authn/oidc"
-	"codeberg.org/skiff/skiff/server/controller/nodelifecycle"
 )
 
 // Config of a Server. Flags parse straight into it; New checks it once and never changes it afterwards.
@@ -55,8 +54,8 @@ type Config struct {
 	EncryptionProviderConfig string
 	// MaxRequestsInflight is how many ordinary requests run at once; 0 chooses by the number of processors.
 	MaxRequestsInflight int
-	// NodeGrace is how long a node may be silent before it counts as lost.
-	NodeGrace time.Duration
+	// Controllers are the flags of the controllers.
+	Controllers Controllers
 	// DisableControllers leaves only the loops without which the API itself would not work; DisableScheduler leaves pods unbound.
 	DisableControllers, DisableScheduler bool
 	// Admission says which plugins look at writes.
@@ -88,7 +87,7 @@ func (c *Config) AddFlags(f *pflag.FlagSet) {
 	f.BoolVar(&c.DisableControllers, "disable-controller-manager", false, "run no controllers but those that belong to the API server (for tests of clients, and clusters that bring their own)")
 	f.BoolVar(&c.DisableScheduler, "disable-scheduler", false, "run no scheduler")
 	f.IntVar(&c.MaxRequestsInflight, "max-requests-inflight", 0, "how many ordinary API requests run at once, shared out by priority and fairness (default: 32 a processor, from 64 to 600)")
-	f.DurationVar(&c.NodeGrace, "node-monitor-grace-period", nodelifecycle.DefaultGracePeriod, "how long a node may be silent before it is not Ready; nodes give a sign of life every 20 s")
+	c.Controllers.addFlags(f)
 }
 
 func (c *Config) addAuthenticationFlags(f *pflag.FlagSet) {
@@ -175,8 +174,8 @@ func (c *Config) validate() (network, error) {
 	if len(c.ServiceAccountIssuers) == 0 {
 		c.ServiceAccountIssuers = []string{wellknown.ServiceAccountIssuer}
 	}
-	if c.NodeGrace < 0 {
-		return n, fmt.Errorf("--node-monitor-grace-period: %v is negative", c.NodeGrace)
+	if err := c.Controllers.validate(); err != nil {
+		return n, err
 	}
 	if c.Port < 1 || c.Port > 65535 {
 		return n, fmt.Errorf("--https-listen-port: %d is no port", c.Port)

@@ -120,8 +120,9 @@ func (s *Server) wireLoops() (err error) {
 	if s.cfg.DisableControllers {
 		list = table.OfAPIServer
 	}
-	controllers := list(table.Config{Now: s.cfg.Now, CABundle: s.ca.PEM(), NodeRanges: ranges, ServiceRanges: s.network.service, NodeGrace: s.cfg.NodeGrace,
-		SignCertificate: s.ca.SignTemplate, IssueToken: s.tokens.IssueLegacy, Foreign: foreign{s}})
+	controllers := list(table.Config{Now: s.cfg.Now, CABundle: s.ca.PEM(), NodeRanges: ranges, ServiceRanges: s.network.service, NodeLifecycle: s.cfg.Controllers.nodeLifecycle(),
+		TerminatedPodThreshold: s.cfg.Controllers.TerminatedPodThreshold,
+		SignCertificate:        s.ca.SignTemplate, IssueToken: s.tokens.IssueLegacy, Foreign: foreign{s}})
 	if s.engine, err = controller.New(controller.Config{Client: s.client, Controllers: controllers, Now: s.cfg.Now, Log: s.cfg.Log}); err != nil {
 		return err
 	}

@@ -1,7 +1,9 @@
 package nodelifecycle
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,7 +14,42 @@ type plan struct {
 	conditions   []corev1.NodeCondition
 	taints       *[]corev1.Taint // all of the taints that this package owns
 	podsNotReady bool
+	// evicts: a taint begins to drive pods away. waits: it would, but must not yet.
+	evicts, waits bool
 }
+
+// String prints a plan, one line a thing to do.
+func (p plan) String() string {
+	var b strings.Builder
+	for _, c := range p.conditions {
+		fmt.Fprintf(&b, "condition %s=%s %s\n", c.Type, c.Status, c.Reason)
+	}
+	if p.taints != nil {
+		b.WriteString("taints")
+		for _, t := range *p.taints {
+			fmt.Fprintf(&b, " %s:%s", strings.TrimPrefix(t.Key, "node.kubernetes.io/"), t.Effect)
+		}
+		b.WriteString("\n")
+	}
+	for _, line := range []struct {
+		is   bool
+		text string
+	}{{p.podsNotReady, "mark its pods not ready"}, {p.evicts, "evict"}, {p.waits, "wait to evict"}} {
+		if line.is {
+			b.WriteString(line.text + "\n")
+		}
+	}
+	return b.String()
+}
+
+// permission says whether pods may be driven away from a node (taint NoExecute).
+type permission int
+
+const (
+	allowed   permission = iota
+	held                 // not now; what is driven away already goes on
+	withdrawn            // not at all, and a taint that does it is taken back
+)
 
 // watched are the conditions that a silent node loses.
 var watched = []corev1.NodeConditionType{corev1.NodeReady, corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure}
@@ -32,9 +69,8 @@ var owned = []struct {
 	{corev1.NodeNetworkUnavailable, corev1.ConditionTrue, corev1.TaintNodeNetworkUnavailable, []corev1.TaintEffect{corev1.TaintEffectNoSchedule}},
 }
 
-// decide says what a node's silence, if it has lasted too long, and its conditions mean. Pods are only driven away (NoExecute) from a node
-// that has others beside it which are ready: when all nodes fall silent at once, it is this server that is cut off.
-func decide(node *corev1.Node, silent bool, others bool, now metav1.Time) plan {
+// decide says what a node's silence, if it has lasted too long, and its conditions mean.
+func decide(node *corev1.Node, silent bool, evict permission, now metav1.Time) plan {
 	var p plan
 	conditions := node.Status.Conditions
 	if silent {
@@ -44,8 +80,11 @@ func decide(node *corev1.Node, silent bool, others bool, now metav1.Time) plan {
 		p.conditions = conditions
 	}
 	taints := wantedTaints(conditions, node.Spec.Unschedulable, now)
-	if !others {
-		taints = slices.DeleteFunc(taints, func(t corev1.Taint) bool { return t.Effect == corev1.TaintEffectNoExecute })
+	if begins := slices.ContainsFunc(taints, evicting) && !slices.ContainsFunc(ownedTaints(node.Spec.Taints), evicting); begins {
+		p.evicts, p.waits = evict == allowed, evict != allowed
+	}
+	if p.waits || evict == withdrawn {
+		taints = slices.DeleteFunc(taints, evicting)
 	}
 	if !sameTaints(ownedTaints(node.Spec.Taints), taints) {
 		p.taints = &taints
@@ -54,6 +93,8 @@ func decide(node *corev1.Node, silent bool, others bool, now metav1.Time) plan {
 	p.podsNotReady = statusOf(conditions, corev1.NodeReady) != corev1.ConditionTrue && (wasReady || p.taints != nil)
 	return p
 }
+
+func evicting(t corev1.Taint) bool { return t.Effect == corev1.TaintEffectNoExecute }
 
 func unknown(have []corev1.NodeCondition, now metav1.Time) []corev1.NodeCondition {
 	want := slices.Clone(have)

@@ -2,6 +2,9 @@
 // marked Unknown, its conditions become taints, and its pods are marked as not ready, so that Services leave them out; package
 // tainteviction then moves the pods when their tolerations run out.
 //
+// How many nodes lose their pods is bounded zone by zone (zones.go): the more of a zone is not ready, the likelier it is a
+// switch that has failed and not the nodes.
+//
 // A heartbeat is a change of the node's Lease as seen by this server's clock; the lease's own times are not compared, since
 // clocks differ between machines.
 package nodelifecycle
@@ -10,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -24,17 +28,34 @@ import (
 )
 
 const (
-	// DefaultGracePeriod is upstream's node-monitor-grace-period.
-	DefaultGracePeriod = 50 * time.Second
-	nodeIndex          = "spec.nodeName"
+	// DefaultGracePeriod is upstream's node-monitor-grace-period, DefaultStartupGracePeriod its node-startup-grace-period.
+	DefaultGracePeriod        = 50 * time.Second
+	DefaultStartupGracePeriod = time.Minute
+	nodeIndex                 = "spec.nodeName"
 )
 
-// New returns the controller; its keys are nodes. grace is how long a node may be silent, 0 for the default.
-func New(now func() time.Time, grace time.Duration) controller.Controller {
-	if grace == 0 {
-		grace = DefaultGracePeriod
+// Config of the controller.
+type Config struct {
+	Now func() time.Time
+	// GracePeriod is how long a node may be silent, StartupGracePeriod the same for one that has never said anything;
+	// 0 for the defaults.
+	GracePeriod, StartupGracePeriod time.Duration
+	// Eviction bounds how many nodes lose their pods; nil for DefaultEviction.
+	Eviction *Eviction
+}
+
+// New returns the controller; its keys are nodes.
+func New(c Config) controller.Controller {
+	if c.GracePeriod == 0 {
+		c.GracePeriod = DefaultGracePeriod
 	}
-	l := &loop{now: now, grace: grace, seen: map[string]heartbeat{}}
+	if c.StartupGracePeriod == 0 {
+		c.StartupGracePeriod = DefaultStartupGracePeriod
+	}
+	if c.Eviction == nil {
+		c.Eviction = &DefaultEviction
+	}
+	l := &loop{now: c.Now, grace: c.GracePeriod, startup: c.StartupGracePeriod, eviction: *c.Eviction, seen: map[string]heartbeat{}, limiter: limiter{}}
 	return controller.Controller{
 		Name: "node-lifecycle-controller", ServiceAccount: "node-controller",
 		Inputs: []controller.Input{
@@ -50,34 +71,31 @@ func New(now func() time.Time, grace time.Duration) controller.Controller {
 	}
 }
 
-// nodeKeys: whether a node may be tainted NoExecute depends on whether any is ready, so the first and the last that is touches all.
+// nodeKeys: whether a node may be tainted NoExecute depends on how many of the others are ready, so what changes the count
+// touches all that are not.
 func nodeKeys(s client.Snapshot, e *store.Event) []string {
 	keys := []string{e.Object.GetName()}
-	isReady := e.Type != store.Deleted && ready(e.Object.(*corev1.Node))
-	wasReady := e.Old != nil && ready(e.Old.(*corev1.Node)) || e.Type == store.Deleted && ready(e.Object.(*corev1.Node))
-	if isReady == wasReady {
-		return keys
-	}
-	for node := range client.List[*corev1.Node](s, "") {
-		if !ready(node) && node.Name != keys[0] {
-			keys = append(keys, node.Name)
+	if counted(e) {
+		for node := range client.List[*corev1.Node](s, "") {
+			if !ready(node) && node.Name != keys[0] {
+				keys = append(keys, node.Name)
+			}
 		}
 	}
 	return keys
 }
 
-func ready(node *corev1.Node) bool {
-	return statusOf(node.Status.Conditions, corev1.NodeReady) == corev1.ConditionTrue
+// counted tells whether an event changes how many nodes of which zone are ready.
+func counted(e *store.Event) bool {
+	if e.Type != store.Modified || e.Old == nil {
+		return true
+	}
+	node, old := e.Object.(*corev1.Node), e.Old.(*corev1.Node)
+	return ready(node) != ready(old) || zoneOf(node) != zoneOf(old) || excluded(node) != excluded(old)
 }
 
-// othersReady tells whether any other node is ready. When none is, the trouble is more likely this server's than theirs.
-func othersReady(s client.Snapshot, node *corev1.Node) bool {
-	for other := range client.List[*corev1.Node](s, "") {
-		if other.Name != node.Name && ready(other) {
-			return true
-		}
-	}
-	return false
+func ready(node *corev1.Node) bool {
+	return statusOf(node.Status.Conditions, corev1.NodeReady) == corev1.ConditionTrue
 }
 
 // heartbeat is the newest sign of life of a node: which lease it was, and when this server saw it.
@@ -86,11 +104,14 @@ type heartbeat struct {
 	at            time.Time
 }
 
-// loop runs with one worker, so seen needs no lock.
+// loop runs with one worker, so seen, limiter and wereDown need no lock.
 type loop struct {
-	now   func() time.Time
-	grace time.Duration
-	seen  map[string]heartbeat
+	now            func() time.Time
+	grace, startup time.Duration
+	eviction       Eviction
+	seen           map[string]heartbeat
+	limiter        limiter
+	wereDown       bool // all zones were, when last looked at
 }
 
 func (l *loop) reconcile(ctx context.Context, c *client.Client, key string) (controller.Result, error) {
@@ -101,16 +122,60 @@ func (l *loop) reconcile(ctx context.Context, c *client.Client, key string) (con
 		return controller.Result{}, nil
 	}
 	lease, _ := client.Get[*coordinationv1.Lease](snap, corev1.NamespaceNodeLease, key)
-	age := l.age(node, lease)
-	plan := decide(node, age >= l.grace, othersReady(snap, node), metav1.NewTime(l.now()))
-	err := apply(ctx, c, snap, node, plan, metav1.NewTime(l.now()))
-	if err != nil {
+	age, grace := l.age(node, lease), l.graceOf(node)
+	evict, wait := allowed, time.Duration(0)
+	if age >= grace || !ready(node) {
+		evict, wait = l.permission(snap, node)
+	}
+	now := l.now()
+	plan := decide(node, age >= grace, evict, metav1.NewTime(now))
+	if plan.evicts {
+		l.limiter.take(zoneOf(node), now)
+	}
+	if err := apply(ctx, c, snap, node, plan, metav1.NewTime(now)); err != nil {
 		return controller.Result{}, fmt.Errorf("node %s: %w", key, err)
 	}
-	if age < l.grace {
-		return controller.Result{After: l.grace - age}, nil
+	result := controller.Result{}
+	if plan.waits {
+		result.After = wait
 	}
-	return controller.Result{}, nil
+	if left := grace - age; left > 0 && (result.After == 0 || left < result.After) {
+		result.After = left
+	}
+	return result, nil
+}
+
+// graceOf is how long a node may be silent.
+func (l *loop) graceOf(node *corev1.Node) time.Duration {
+	if condition(node, corev1.NodeReady) == nil {
+		return l.startup
+	}
+	return l.grace
+}
+
+// permission says whether a node that is not ready may lose its pods, and when to ask again; 0 when a change of the zone tells.
+func (l *loop) permission(snap client.Snapshot, node *corev1.Node) (permission, time.Duration) {
+	now := l.now()
+	silent := func(n *corev1.Node) bool {
+		seen, known := l.seen[n.Name]
+		return known && now.Sub(seen.at) >= l.graceOf(n)
+	}
+	zones := countNodes(slices.Collect(client.List[*corev1.Node](snap, "")), silent)
+	down := l.eviction.allDown(zones)
+	if l.wereDown && !down { // the others are back in a moment: no node is the first to pay for that
+		for z := range zones {
+			l.limiter.take(z, now)
+		}
+	}
+	l.wereDown = down
+	if down {
+		return withdrawn, 0
+	}
+	wait, ok := l.limiter.wait(zoneOf(node), l.eviction.rate(zones[zoneOf(node)]), now)
+	if ok && wait == 0 {
+		return allowed, 0
+	}
+	return held, wait
 }
 
 // age is how long ago the node gave a sign of life.

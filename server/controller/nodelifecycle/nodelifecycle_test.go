@@ -17,7 +17,7 @@ import (
 
 func start(t *testing.T) *World {
 	w := Start(t, func(now func() time.Time) []controller.Controller {
-		return []controller.Controller{nodelifecycle.New(now, 0), tainteviction.New(now), podgc.New(now)}
+		return []controller.Controller{nodelifecycle.New(nodelifecycle.Config{Now: now}), tainteviction.New(now), podgc.New(now, 0)}
 	})
 	Create(w, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: corev1.NamespaceNodeLease}})
 	return w
@@ -127,6 +127,60 @@ func TestWhenAllAreSilentNobodyIsEvicted(t *testing.T) {
 	}
 	if Get(w, pod).DeletionTimestamp != nil {
 		t.Error("the pod is evicted, though it may be the server that is cut off")
+	}
+	w.Idle()
+}
+
+// Three of four nodes fall silent at once: a switch has failed, and nobody is driven away. When only one is left silent, it loses its pods.
+func TestAFailedSwitchEvictsNobody(t *testing.T) {
+	w := start(t)
+	names := []string{"a", "b", "c", "d"}
+	var nodes []*corev1.Node
+	for _, name := range names {
+		nodes = append(nodes, w.Node(name))
+		heartbeat(w, name)
+	}
+	w.Settle()
+	live := func(d time.Duration, alive ...string) {
+		for range int(d / (20 * time.Second)) {
+			w.Advance(20 * time.Second)
+			for _, name := range alive {
+				heartbeat(w, name)
+			}
+			w.Settle()
+		}
+	}
+	evicted := func() (names []string) {
+		for _, node := range nodes {
+			if _, taints := status(w, node); taints[corev1.TaintEffectNoExecute] > 0 {
+				names = append(names, node.Name)
+			}
+		}
+		return names
+	}
+	live(10*time.Minute, "d")
+	for _, node := range nodes[:3] {
+		if ready, taints := status(w, node); ready != corev1.ConditionUnknown || taints[corev1.TaintEffectNoSchedule] != 1 {
+			t.Errorf("%s is %s with %v", node.Name, ready, taints)
+		}
+	}
+	if got := evicted(); len(got) != 0 {
+		t.Errorf("%v lose their pods", got)
+	}
+	w.Idle()
+	for _, node := range nodes[1:3] { // the kubelets of b and c are back
+		heartbeat(w, node.Name)
+		Mutate(w, node, "status", func(n *corev1.Node) {
+			for i := range n.Status.Conditions {
+				if n.Status.Conditions[i].Type == corev1.NodeReady {
+					n.Status.Conditions[i].Status, n.Status.Conditions[i].LastHeartbeatTime = corev1.ConditionTrue, metav1.NewTime(w.Now())
+				}
+			}
+		})
+	}
+	live(40*time.Second, "b", "c", "d")
+	if got := evicted(); len(got) != 1 || got[0] != "a" {
+		t.Errorf("%v lose their pods; want a alone", got)
 	}
 	w.Idle()
 }

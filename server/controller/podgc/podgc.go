@@ -4,6 +4,7 @@
 package podgc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,15 +23,16 @@ import (
 const (
 	// quarantine is how long a node has to be missing before its pods are taken for lost.
 	quarantine = 40 * time.Second
-	// terminatedThreshold is how many finished pods may stay, upstream's default.
-	terminatedThreshold = 12_500
-	nodeIndex           = "spec.nodeName"
-	terminatedKey       = "|terminated"
+	// DefaultTerminatedThreshold is how many finished pods may stay, upstream's default.
+	DefaultTerminatedThreshold = 12_500
+	nodeIndex                  = "spec.nodeName"
+	terminatedKey              = "|terminated"
 )
 
 // New returns the controller; its keys are the names of nodes that have gone, "namespace/name" of pods, and terminatedKey.
-func New(now func() time.Time) controller.Controller {
-	l := &loop{now: now, missing: map[string]time.Time{}}
+// threshold is how many finished pods stay; 0 or less for all of them.
+func New(now func() time.Time, threshold int) controller.Controller {
+	l := &loop{now: now, threshold: threshold, missing: map[string]time.Time{}}
 	return controller.Controller{
 		Name: "pod-garbage-collector",
 		Inputs: []controller.Input{
@@ -41,13 +43,13 @@ func New(now func() time.Time) controller.Controller {
 				}
 				return []string{node.Name}
 			}},
-			{Kind: &corev1.Pod{}, Keys: podKeys},
+			{Kind: &corev1.Pod{}, Keys: l.podKeys},
 		},
 		Reconcile: l.reconcile,
 	}
 }
 
-func podKeys(s client.Snapshot, e *store.Event) []string {
+func (l *loop) podKeys(s client.Snapshot, e *store.Event) []string {
 	pod := e.Object.(*corev1.Pod)
 	var keys []string
 	if e.Type == store.Deleted {
@@ -63,7 +65,7 @@ func podKeys(s client.Snapshot, e *store.Event) []string {
 			keys = append(keys, pod.Spec.NodeName)
 		}
 	}
-	if finished(pod) && s.Count(s.Catalogue().ByObject(pod), "") > terminatedThreshold {
+	if l.threshold > 0 && finished(pod) && s.Count(s.Catalogue().ByObject(pod), "") > l.threshold {
 		keys = append(keys, terminatedKey)
 	}
 	return keys
@@ -85,15 +87,16 @@ func finished(pod *corev1.Pod) bool {
 
 // loop runs with one worker, so missing needs no lock.
 type loop struct {
-	now     func() time.Time
-	missing map[string]time.Time
+	now       func() time.Time
+	threshold int
+	missing   map[string]time.Time
 }
 
 func (l *loop) reconcile(ctx context.Context, c *client.Client, key string) (controller.Result, error) {
 	snap := c.Snapshot()
 	switch {
 	case key == terminatedKey:
-		return controller.Result{}, remove(ctx, c, decideTerminated(slices.Collect(client.List[*corev1.Pod](snap, "")), terminatedThreshold), "", metav1.Time{})
+		return controller.Result{}, remove(ctx, c, decideTerminated(slices.Collect(client.List[*corev1.Pod](snap, "")), l.threshold), "", metav1.Time{})
 	case strings.Contains(key, "/"):
 		return controller.Result{}, l.unscheduled(ctx, c, snap, key)
 	}
@@ -136,15 +139,22 @@ func (l *loop) unscheduled(ctx context.Context, c *client.Client, snap client.Sn
 	return remove(ctx, c, []*corev1.Pod{pod}, "", metav1.Time{})
 }
 
-// decideTerminated returns the oldest finished pods, so that at most threshold stay.
+// decideTerminated returns the finished pods to remove so that at most threshold stay: evicted ones first, then the oldest.
 func decideTerminated(pods []*corev1.Pod, threshold int) []*corev1.Pod {
 	pods = slices.DeleteFunc(pods, func(p *corev1.Pod) bool { return !finished(p) })
 	if len(pods) <= threshold {
 		return nil
 	}
-	slices.SortFunc(pods, func(a, b *corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
+	slices.SortFunc(pods, func(a, b *corev1.Pod) int {
+		if evicted(a) != evicted(b) {
+			return map[bool]int{true: -1, false: 1}[evicted(a)]
+		}
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
 	return pods[:len(pods)-threshold]
 }
+
+func evicted(pod *corev1.Pod) bool { return pod.Status.Reason == "Evicted" }
 
 // remove deletes pods at once; because, when given, is told in a DisruptionTarget condition and the pod is marked failed first.
 func remove(ctx context.Context, c *client.Client, pods []*corev1.Pod, because string, now metav1.Time) error {

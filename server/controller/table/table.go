@@ -55,8 +55,10 @@ type Config struct {
 	NodeRanges []nodeipam.Range
 	// ServiceRanges are what the default ServiceCIDR holds.
 	ServiceRanges []netip.Prefix
-	// NodeGrace is how long a node may be silent before it counts as lost; 0 for upstream's default.
-	NodeGrace time.Duration
+	// NodeLifecycle says when a node counts as lost, and how many may lose their pods. Its Now is not used.
+	NodeLifecycle nodelifecycle.Config
+	// TerminatedPodThreshold is how many finished pods stay; 0 for all of them.
+	TerminatedPodThreshold int
 	// SignCertificate is the cluster's authority; IssueToken signs the tokens that live in Secrets.
 	SignCertificate csrsigning.Sign
 	IssueToken      serviceaccounttoken.Issue
@@ -78,6 +80,7 @@ func OfAPIServer(c Config) []controller.Controller {
 
 // Controllers returns all of them.
 func Controllers(c Config) []controller.Controller {
+	c.NodeLifecycle.Now = c.Now
 	return append(OfAPIServer(c), []controller.Controller{
 		serviceaccount.New(),
 		rootca.New(c.CABundle),
@@ -91,9 +94,9 @@ func Controllers(c Config) []controller.Controller {
 		namespace.New(func() metav1.Time { return metav1.NewTime(c.Now()) }, c.Foreign),
 		garbage.New(c.Foreign),
 		nodeipam.New(c.NodeRanges),
-		nodelifecycle.New(c.Now, c.NodeGrace),
+		nodelifecycle.New(c.NodeLifecycle),
 		tainteviction.New(c.Now),
-		podgc.New(c.Now),
+		podgc.New(c.Now, c.TerminatedPodThreshold),
 		deployment.New(c.Now),
 		replicaset.New(c.Now),
 		replication.New(c.Now),
