@@ -112,7 +112,7 @@ func runServer(ctx context.Context, args []string) error {
 		return err
 	}
 	node.Log, srv.Log = log, log
-	srv.Paths, srv.NodeName = node.Paths, node.NodeName
+	srv.Paths, srv.NodeName, srv.Features = node.Paths, node.NodeName, node.Features
 	if srv.AdvertiseAddress == "" {
 		srv.AdvertiseAddress = node.NodeIPs[0]
 	}

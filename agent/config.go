@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 
+	"codeberg.org/skiff/skiff/internal/features"
 	"codeberg.org/skiff/skiff/internal/wellknown"
 )
 
@@ -39,6 +40,9 @@ type Config struct {
 	SeccompDefault bool
 	// AllowedUnsafeSysctls beside the safe ones.
 	AllowedUnsafeSysctls []string
+	// FeatureGates as they were given; Complete checks them and makes Features of them.
+	FeatureGates map[string]string
+	Features     features.Gates
 
 	Now func() time.Time
 	Log *slog.Logger
@@ -100,12 +104,16 @@ func (c *Config) AddNodeFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.Paths.Run, "run-dir", paths.Run, "what does not: sockets, namespaces")
 	f.StringVar(&c.Paths.Config, "config-dir", paths.Config, "configuration files, and the administrator's kubeconfig")
 	f.StringVar(&c.Paths.Log, "log-dir", paths.Log, "logs of pods, in pods/ and containers/")
+	f.StringToStringVar(&c.FeatureGates, "feature-gates", nil, "Kubernetes' feature gates, Name=true or Name=false; what cannot be so is an error that says why")
 	f.StringVar(&c.NodeName, "node-name", "", "name of the node (default: the host's)")
 	f.StringSliceVar(&c.NodeIPs, "node-ip", nil, "addresses of the node, one a family (default: that of the default route)")
 }
 
 // Complete fills in what the flags left to the machine: name and addresses.
-func (c *Config) Complete() error {
+func (c *Config) Complete() (err error) {
+	if c.Features, err = features.New(c.FeatureGates); err != nil {
+		return err
+	}
 	if c.NodeName == "" {
 		host, err := os.Hostname()
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
@@ -53,6 +54,9 @@ func (s *Server) newAdmission(chain authz.Chain, roles *rbac.Authorizer) ([]regi
 	}
 	if c.PostValidating, err = s.webhookPost(its.ValidatingKubeconfig); err != nil {
 		return nil, err
+	}
+	if !s.cfg.Features.Enabled("PodTopologyLabelsAdmission") {
+		c.Disabled = append(slices.Clone(c.Disabled), "PodTopologyLabels")
 	}
 	return admission.Table(c)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
+	"codeberg.org/skiff/skiff/internal/features"
 	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/server/apiserver/audit"
 	"codeberg.org/skiff/skiff/server/apiserver/authn/oidc"
@@ -58,6 +59,10 @@ type Config struct {
 	Controllers Controllers
 	// DisableControllers leaves only the loops without which the API itself would not work; DisableScheduler leaves pods unbound.
 	DisableControllers, DisableScheduler bool
+	// Features are Kubernetes' feature gates, which the agent's flags hold.
+	Features features.Gates
+	// RuntimeConfig turns API versions on and off: "group/version=false".
+	RuntimeConfig []string
 	// Admission says which plugins look at writes.
 	Admission AdmissionConfig
 
@@ -84,6 +89,7 @@ func (c *Config) AddFlags(f *pflag.FlagSet) {
 	c.addAuditFlags(f)
 	f.StringVar(&c.EncryptionProviderConfig, "encryption-provider-config", "", "file with an EncryptionConfiguration (aesgcm, secretbox, aescbc, identity) for what etcd holds (default: Secrets, with keys that skiff makes, see skiff secrets-encrypt)")
 	c.Admission.addFlags(f)
+	f.StringSliceVar(&c.RuntimeConfig, "runtime-config", nil, "API versions that are served or not: group/version=true or false, group/version/resource=…, api/beta=false; what cannot be so is an error")
 	f.BoolVar(&c.DisableControllers, "disable-controller-manager", false, "run no controllers but those that belong to the API server (for tests of clients, and clusters that bring their own)")
 	f.BoolVar(&c.DisableScheduler, "disable-scheduler", false, "run no scheduler")
 	f.IntVar(&c.MaxRequestsInflight, "max-requests-inflight", 0, "how many ordinary API requests run at once, shared out by priority and fairness (default: 32 a processor, from 64 to 600)")

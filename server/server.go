@@ -121,7 +121,11 @@ func (s *Server) servingLeaf() pki.Leaf {
 }
 
 func (s *Server) wireStore() (err error) {
-	if s.catalogue, err = api.NewCatalogue(api.BuiltIn()); err != nil {
+	kinds, err := applyRuntimeConfig(api.BuiltIn(), s.cfg.RuntimeConfig)
+	if err != nil {
+		return err
+	}
+	if s.catalogue, err = api.NewCatalogue(kinds); err != nil {
 		return err
 	}
 	if err = s.wireEncryption(); err != nil {

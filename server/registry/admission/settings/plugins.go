@@ -123,7 +123,7 @@ func webhook(kubeconfig *string, p part) error {
 		return err
 	}
 	if config.StaticManifestsDir != "" {
-		return errors.New("staticManifestsDir: webhooks from files are an alpha feature (ManifestBasedAdmissionControlConfig) that is not there")
+		return errors.New("staticManifestsDir: webhooks from files (ManifestBasedAdmissionControlConfig) are not there")
 	}
 	if config.KubeConfigFile != "" {
 		*kubeconfig = p.absolute(config.KubeConfigFile)
