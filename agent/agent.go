@@ -83,7 +83,7 @@ func (a *Agent) openRuntime() (err error) {
 		a.cfg.Log.Warn("containers start more slowly than they could", "component", "containers", "err", err)
 	}
 	a.containers, err = container.Open(container.Config{StateDir: p.Containers(), RunDir: p.Run, CgroupRoot: a.cfg.CgroupRoot, Snapshots: a.snapshots,
-		Executable: exe, Logger: a.cfg.Log.With("component", "containers")})
+		Executable: exe, LogMaxSize: a.settings.node.logMaxSize, LogMaxFiles: a.cfg.Node.LogMaxFiles, Logger: a.cfg.Log.With("component", "containers")})
 	return err
 }
 
@@ -133,11 +133,12 @@ func (a *Agent) wireKubelet() (err error) {
 	cfg := kubelet.Config{
 		NodeName: a.cfg.NodeName, NodeIPs: a.settings.ips, Paths: a.cfg.Paths, Client: a.client,
 		Runtime: a.containers, Images: a.images, Network: a.network,
-		ResolvConf: a.cfg.ResolvConf, Labels: a.settings.labels, Taints: a.settings.taints, Reserved: a.settings.reserved,
+		ResolvConf: a.cfg.ResolvConf, Labels: a.settings.labels, Taints: a.settings.taints,
 		MaxPods: a.cfg.MaxPods, PodPIDs: max(0, a.cfg.PodPIDs), SeccompDefault: a.cfg.SeccompDefault, AllowedSysctls: a.cfg.AllowedUnsafeSysctls,
 		Version: version.Version, NetworkReady: a.network.Ready, ReadLogs: readLogs,
 		Log: a.cfg.Log.With("component", "kubelet"), Now: a.cfg.Now,
 	}
+	a.cfg.Node.configure(&cfg, a.settings.node)
 	cfg.LayerUsage = func(id string) (int64, error) {
 		n, _, err := a.snapshots.Usage(id)
 		return n, err

@@ -15,7 +15,6 @@ import (
 
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 
@@ -35,7 +34,8 @@ type Config struct {
 	PodPIDs     int64
 	KubeletPort int
 	ResolvConf  string
-	Reserved    map[string]string
+	// Node are upstream's flags of what pods may have of the machine.
+	Node NodeFlags
 	// SeccompDefault runs containers that do not say otherwise with the runtime's seccomp profile.
 	SeccompDefault bool
 	// AllowedUnsafeSysctls beside the safe ones.
@@ -92,7 +92,7 @@ func (c *Config) AddFlags(f *pflag.FlagSet) {
 	f.Int64Var(&c.PodPIDs, "pod-max-pids", -1, "how many processes a pod may have; -1: no limit of its own")
 	f.IntVar(&c.KubeletPort, "kubelet-port", wellknown.KubeletPort, "port of the kubelet's HTTPS endpoint")
 	f.StringVar(&c.ResolvConf, "resolv-conf", "/etc/resolv.conf", "resolver file that pods and the cluster DNS start from")
-	f.StringToStringVar(&c.Reserved, "system-reserved", nil, "resources that are kept from pods, e.g. cpu=100m,memory=200Mi")
+	c.Node.addFlags(f)
 	f.BoolVar(&c.SeccompDefault, "seccomp-default", false, "use the RuntimeDefault seccomp profile for containers that do not say otherwise")
 	f.StringSliceVar(&c.AllowedUnsafeSysctls, "allowed-unsafe-sysctls", nil, "sysctls that pods may set beside the safe ones")
 }
@@ -158,10 +158,10 @@ func outgoingAddress() (string, error) {
 
 // settings is what the flags mean.
 type settings struct {
-	ips      []netip.Addr
-	labels   map[string]string
-	taints   []corev1.Taint
-	reserved corev1.ResourceList
+	ips    []netip.Addr
+	labels map[string]string
+	taints []corev1.Taint
+	node   nodeSettings
 }
 
 func (c *Config) validate() (s settings, err error) {
@@ -187,13 +187,11 @@ func (c *Config) validate() (s settings, err error) {
 		}
 		s.taints = append(s.taints, taint)
 	}
-	s.reserved = corev1.ResourceList{}
-	for name, amount := range c.Reserved {
-		q, err := resource.ParseQuantity(amount)
-		if err != nil {
-			return s, fmt.Errorf("--system-reserved %s=%s: %w", name, amount, err)
-		}
-		s.reserved[corev1.ResourceName(name)] = q
+	if c.MaxPods < 1 {
+		return s, fmt.Errorf("--max-pods %d: must be at least 1", c.MaxPods)
+	}
+	if s.node, err = c.Node.validate(); err != nil {
+		return s, err
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"codeberg.org/skiff/skiff/agent/kubelet/eviction"
 	"codeberg.org/skiff/skiff/agent/kubelet/httpapi"
 	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/runtime/container"
@@ -36,6 +37,10 @@ type Runtime interface {
 	Attach(ctx context.Context, containerID string, spec container.AttachSpec) error
 	UpdateContainer(ctx context.Context, containerID string, r container.Resources, labels map[string]string) error
 	UpdateSandbox(ctx context.Context, sandboxID string, r container.Resources) error
+	// SetGroup makes and limits a cgroup above sandboxes, LimitCgroup limits one of others.
+	SetGroup(name string, r container.Resources) error
+	LimitCgroup(path string, r container.Resources) error
+	GroupStats(name string) (container.Stats, error)
 	ContainerStats(containerID string) (container.Stats, error)
 	SandboxStats(sandboxID string) (container.Stats, error)
 }
@@ -84,9 +89,17 @@ type Config struct {
 	Labels map[string]string
 	// Taints are set when the node is registered.
 	Taints []corev1.Taint
-	// Reserved of cpu, memory and ephemeral-storage is not given to pods.
-	Reserved corev1.ResourceList
-	MaxPods  int
+	// ExternalIPs are addresses by which the node is reached from outside; they are told and not used. ProviderID is the machine's name where
+	// it was hired; it is set when the node is registered.
+	ExternalIPs []netip.Addr
+	ProviderID  string
+	// KubeReserved and SystemReserved of cpu, memory, ephemeral-storage and pid are not given to pods.
+	KubeReserved, SystemReserved corev1.ResourceList
+	// Enforce are the words of --enforce-node-allocatable; the cgroups are those of what is reserved, where a word asks for their limits.
+	Enforce                                  []string
+	KubeReservedCgroup, SystemReservedCgroup string
+	// MaxPods, and if not 0 PodsPerCore, is how many pods may run here.
+	MaxPods, PodsPerCore int
 	// PodPIDs limits the processes of a pod; 0: no limit.
 	PodPIDs int64
 	// SeccompDefault runs containers that do not say with RuntimeDefault.
@@ -112,13 +125,21 @@ type Config struct {
 	// Services of the cluster, when another part of the process has them already; nil: watched here.
 	Services func() []*corev1.Service
 
-	// EvictMemory and EvictDisk are the free bytes and the free share of the disk below which pods are evicted.
-	EvictMemory int64
-	EvictDisk   float64
+	// Thresholds below which pods are evicted; nil for eviction.DefaultHard. A pod that a soft one evicts has SoftGrace at most.
+	// A condition of the node stays for PressureTransition after it was last true (default 5 min).
+	Thresholds         []eviction.Threshold
+	SoftGrace          time.Duration
+	PressureTransition time.Duration
 	// LayerUsage is how many bytes the writable layer of a container takes on disk; nil: not counted.
 	LayerUsage func(containerID string) (int64, error)
-	// ImageGCHigh is the used share of the disk above which unused images are removed.
-	ImageGCHigh float64
+	// ImageGCHigh is the used share of the disk above which unused images are removed, until ImageGCLow is used (defaults 0.85 and 0.80; a high
+	// mark of 1 is never reached). An image is kept for ImageMinAge after its last use (default 2 min; negative: not at all), and removed
+	// after ImageMaxAge (0: never).
+	ImageGCHigh, ImageGCLow  float64
+	ImageMinAge, ImageMaxAge time.Duration
+	// LogMaxSize and LogMaxFiles are what the runtime was told; they are shown.
+	LogMaxSize  int64
+	LogMaxFiles int
 
 	Log *slog.Logger
 	Now func() time.Time
@@ -138,9 +159,18 @@ func (c *Config) validate() error {
 	def(&c.MaxPods, 110)
 	def(&c.ClusterDomain, wellknown.DefaultClusterDomain)
 	def(&c.ResolvConf, "/etc/resolv.conf")
-	def(&c.EvictMemory, 100<<20)
-	def(&c.EvictDisk, 0.10)
+	if c.Thresholds == nil {
+		c.Thresholds, _ = eviction.Thresholds(eviction.DefaultHard(), nil, nil, nil)
+	}
+	if c.Enforce == nil {
+		c.Enforce = []string{EnforcePods}
+	}
+	def(&c.PressureTransition, 5*time.Minute)
 	def(&c.ImageGCHigh, 0.85)
+	def(&c.ImageGCLow, 0.80)
+	def(&c.ImageMinAge, 2*time.Minute)
+	def(&c.LogMaxSize, 10<<20)
+	def(&c.LogMaxFiles, 5)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

@@ -31,6 +31,9 @@ type fakeRuntime struct {
 	execCode int
 	// onExec may take its time.
 	onExec func(ctx context.Context, spec container.ExecSpec)
+	// groups are the cgroups above sandboxes.
+	groups      map[string]container.Resources
+	groupWrites int
 	// stops are the names of containers that were asked to stop, in order.
 	stops []string
 }
@@ -225,6 +228,19 @@ func (f *fakeRuntime) UpdateSandbox(_ context.Context, id string, r container.Re
 	f.tell(id, "")
 	return nil
 }
+
+func (f *fakeRuntime) SetGroup(name string, r container.Resources) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.groups == nil {
+		f.groups = map[string]container.Resources{}
+	}
+	f.groups[name] = r
+	f.groupWrites++
+	return nil
+}
+func (f *fakeRuntime) LimitCgroup(string, container.Resources) error { return nil }
+func (f *fakeRuntime) GroupStats(string) (container.Stats, error)    { return f.ContainerStats("") }
 
 func (f *fakeRuntime) ContainerStats(string) (container.Stats, error) {
 	return container.Stats{Time: time.Now(), CPUNanos: 5e9, WorkingSet: 1 << 20}, nil

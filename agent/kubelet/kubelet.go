@@ -30,6 +30,10 @@ type Kubelet struct {
 	events  *recorder
 	node    *node
 	svc     *services
+	groups  groups
+	evictor evictor
+	usage   imageUsage
+	counts  *counts
 	v2      bool // cgroup v2 alone
 	started time.Time
 
@@ -53,8 +57,11 @@ func New(cfg Config) (*Kubelet, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	k := &Kubelet{cfg: cfg, v2: cgroups.IsCgroup2UnifiedMode(), started: cfg.Now(),
-		pods: map[types.UID]*worker{}, mirrors: map[types.NamespacedName]*corev1.Pod{}, finished: map[types.UID]bool{}, cpu: map[string]cpuSample{}}
+	counts := newCounts()
+	cfg.Runtime = counted{cfg.Runtime, counts}
+	k := &Kubelet{cfg: cfg, counts: counts, v2: cgroups.IsCgroup2UnifiedMode(), started: cfg.Now(),
+		pods: map[types.UID]*worker{}, mirrors: map[types.NamespacedName]*corev1.Pod{}, finished: map[types.UID]bool{}, cpu: map[string]cpuSample{},
+		groups: groups{have: map[string]container.Resources{}}, usage: imageUsage{last: map[string]time.Time{}}}
 	k.objects = objects.New(objects.Config{Client: cfg.Client, Dir: filepath.Join(cfg.Paths.Data, "agent", "objects"),
 		Changed: k.objectChanged, NodeUID: k.nodeUID, Log: cfg.Log, Now: cfg.Now})
 	k.volumes = volume.New(volume.Config{Dir: cfg.Paths.Pods(), Memory: k.memoryDir(), Objects: k.objects,
@@ -87,7 +94,7 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	k.mu.Lock()
 	k.ctx = ctx
 	k.mu.Unlock()
-	parts := []func(context.Context) error{k.objects.Run, k.probes.Run, k.events.run, k.dispatch, k.watchFiles, k.housekeeping, k.localStorage, k.serve}
+	parts := []func(context.Context) error{k.objects.Run, k.probes.Run, k.events.run, k.dispatch, k.watchFiles, k.housekeeping, k.localStorage, k.enforce, k.serve}
 	if k.cfg.Client != nil {
 		parts = append(parts, k.watchPods, k.node.run, k.svc.run)
 	} else {

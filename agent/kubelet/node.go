@@ -63,12 +63,6 @@ func (n *node) object() *corev1.Node {
 
 func (n *node) memory() int64 { return n.machine.memory }
 
-// allocatable is what pods may have.
-func (n *node) allocatable() corev1.ResourceList {
-	_, a := n.machine.resources(n.k.cfg.MaxPods, n.k.cfg.Reserved)
-	return a
-}
-
 func (n *node) setPressure(p pressure) {
 	n.mu.Lock()
 	changed := n.pressure != p
@@ -204,7 +198,7 @@ func (n *node) register(ctx context.Context) error {
 	client := n.k.cfg.Client.CoreV1().Nodes()
 	want := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.k.cfg.NodeName, Labels: n.labels(),
 		Annotations: map[string]string{"volumes.kubernetes.io/controller-managed-attach-detach": "true"}},
-		Spec: corev1.NodeSpec{Taints: n.k.cfg.Taints}}
+		Spec: corev1.NodeSpec{Taints: n.k.cfg.Taints, ProviderID: n.k.cfg.ProviderID}}
 	n.fill(want, n.k.cfg.Now())
 	got, err := client.Create(ctx, want, metav1.CreateOptions{})
 	if err == nil {
@@ -222,6 +216,9 @@ func (n *node) register(ctx context.Context) error {
 		next.Labels = map[string]string{}
 	}
 	maps.Copy(next.Labels, n.labels())
+	if next.Spec.ProviderID == "" {
+		next.Spec.ProviderID = n.k.cfg.ProviderID // once set it cannot change
+	}
 	if !equality.Semantic.DeepEqual(got, next) {
 		if got, err = client.Update(ctx, next, metav1.UpdateOptions{}); err != nil {
 			return fmt.Errorf("update labels of node %s: %w", n.k.cfg.NodeName, err)

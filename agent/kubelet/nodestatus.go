@@ -89,27 +89,6 @@ func meminfo() map[string]int64 {
 	return out
 }
 
-// resources of the machine, and what of them pods may have.
-func (m machine) resources(pods int, reserved corev1.ResourceList) (capacity, allocatable corev1.ResourceList) {
-	capacity = corev1.ResourceList{
-		corev1.ResourceCPU:              *resource.NewQuantity(m.cpus, resource.DecimalSI),
-		corev1.ResourceMemory:           *resource.NewQuantity(m.memory, resource.BinarySI),
-		corev1.ResourceEphemeralStorage: *resource.NewQuantity(m.disk, resource.BinarySI),
-		corev1.ResourcePods:             *resource.NewQuantity(int64(pods), resource.DecimalSI),
-	}
-	maps.Copy(capacity, m.hugepages)
-	allocatable = corev1.ResourceList{}
-	for name, q := range capacity {
-		left := q.DeepCopy()
-		left.Sub(reserved[name])
-		if left.Sign() < 0 {
-			left = *resource.NewQuantity(0, q.Format)
-		}
-		allocatable[name] = left
-	}
-	return capacity, allocatable
-}
-
 func (n *node) labels() map[string]string {
 	out := map[string]string{wellknown.LabelHostname: n.k.cfg.NodeName,
 		corev1.LabelOSStable: "linux", corev1.LabelArchStable: goruntime.GOARCH,
@@ -121,7 +100,7 @@ func (n *node) labels() map[string]string {
 // fill the status with what is true. Resources that others added stay.
 func (n *node) fill(obj *corev1.Node, now time.Time) {
 	st := &obj.Status
-	capacity, allocatable := n.machine.resources(n.k.cfg.MaxPods, n.k.cfg.Reserved)
+	capacity, allocatable := n.resources()
 	if st.Capacity == nil {
 		st.Capacity, st.Allocatable = corev1.ResourceList{}, corev1.ResourceList{}
 	}
@@ -136,15 +115,22 @@ func (n *node) fill(obj *corev1.Node, now time.Time) {
 	st.NodeInfo.ContainerRuntimeVersion = "skiff://" + n.k.cfg.Version
 	st.NodeInfo.KubeletVersion = "v1.37.2+skiff" + strings.TrimPrefix(n.k.cfg.Version, "v")
 	st.DaemonEndpoints.KubeletEndpoint.Port = int32(port(n.k.cfg.Listen))
-	st.Addresses = nil
-	for _, ip := range n.k.cfg.NodeIPs {
-		st.Addresses = append(st.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip.String()})
-	}
-	st.Addresses = append(st.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: n.k.cfg.NodeName})
+	st.Addresses = n.addresses()
 	st.Images = n.images()
 	st.RuntimeHandlers = []corev1.NodeRuntimeHandler{{Name: "", Features: &corev1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: yes()}}}
 	st.Features = &corev1.NodeFeatures{SupplementalGroupsPolicy: yes()}
 	n.conditions(st, now)
+}
+
+// addresses of the node, as it is reached from inside and outside, and by name.
+func (n *node) addresses() (out []corev1.NodeAddress) {
+	for _, ip := range n.k.cfg.NodeIPs {
+		out = append(out, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip.String()})
+	}
+	for _, ip := range n.k.cfg.ExternalIPs {
+		out = append(out, corev1.NodeAddress{Type: corev1.NodeExternalIP, Address: ip.String()})
+	}
+	return append(out, corev1.NodeAddress{Type: corev1.NodeHostName, Address: n.k.cfg.NodeName})
 }
 
 func yes() *bool { b := true; return &b }

@@ -219,7 +219,11 @@ func (w *worker) actualOf(c container.Container) *corev1.ResourceRequirements {
 	return a.resources
 }
 
-func sameLimits(a, b container.Resources) bool { return reflect.DeepEqual(a, b) }
+// sameLimits compares what can change while a pod runs.
+func sameLimits(a, b container.Resources) bool {
+	a.HugepageLimit, b.HugepageLimit = nil, nil
+	return reflect.DeepEqual(a, b)
+}
 
 // resize sets the limits of the pod and of its running containers: more for the pod first, less for it last, so that no container has
 // more than its pod in between.
@@ -231,6 +235,7 @@ func (w *worker) resize(ctx context.Context, pod *corev1.Pod) error {
 	if !ok || sb.State != container.SandboxReady {
 		return errors.New("the sandbox does not run")
 	}
+	w.k.balance()
 	target := podres.Pod(pod, w.k.cfg.PodPIDs)
 	if wide := wider(sb.Spec.Resources, target); !sameLimits(wide, sb.Spec.Resources) {
 		if err := w.k.cfg.Runtime.UpdateSandbox(ctx, id, wide); err != nil {

@@ -39,6 +39,7 @@ func (w *worker) createSandbox(ctx context.Context, pod *corev1.Pod, attempt int
 		return err
 	}
 	w.wg.Go(func() { w.checkpoint(pod) })
+	w.k.balance()
 	s, err := w.k.cfg.Runtime.CreateSandbox(ctx, w.sandboxSpec(pod, attempt))
 	if err != nil {
 		w.k.cfg.Runtime.RemoveSandbox(context.WithoutCancel(ctx), sandboxID(w.uid, attempt))
@@ -218,6 +219,7 @@ func (w *worker) tearDown(pod *corev1.Pod) error {
 	w.mu.Lock()
 	w.volumes, w.torn = nil, true
 	w.mu.Unlock()
+	w.k.balance()
 	return nil
 }
 

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -224,16 +223,4 @@ func (v view) Dial(ctx context.Context, pod *corev1.Pod, port int32) (net.Conn, 
 		return nil, fmt.Errorf("sandbox of pod %s/%s is not running", pod.Namespace, pod.Name)
 	}
 	return dialIn(ctx, s.NetNS, port)
-}
-
-func (v view) Configz() any {
-	c := v.k.cfg
-	return map[string]any{"kubeletconfig": map[string]any{
-		"maxPods": c.MaxPods, "clusterDNS": c.ClusterDNS, "clusterDomain": c.ClusterDomain, "podPidsLimit": c.PodPIDs,
-		"seccompDefault": c.SeccompDefault, "containerLogMaxSize": "10Mi", "containerLogMaxFiles": logMaxFiles,
-		"nodeLeaseDurationSeconds": leaseSeconds, "nodeStatusReportFrequency": statusEvery.String(),
-		"evictionHard":         map[string]string{"memory.available": strconv.FormatInt(c.EvictMemory, 10), "nodefs.available": fmt.Sprintf("%.0f%%", c.EvictDisk*100)},
-		"allowedUnsafeSysctls": c.AllowedSysctls, "enableServer": c.Listen != "", "staticPodPath": c.Paths.PodManifests(),
-		"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
-	}}
 }

@@ -31,6 +31,7 @@ func (w *worker) startContainer(ctx context.Context, pod *corev1.Pod, s plan.Ste
 	if err != nil {
 		return because("CreateContainerConfigError", err)
 	}
+	w.k.imageUsed(use.id)
 	got, err := w.k.cfg.Runtime.Start(context.WithoutCancel(ctx), sandbox, spec)
 	w.mu.Lock()
 	delete(w.images, c.Name) // the next start asks the pull policy again

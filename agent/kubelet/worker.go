@@ -52,6 +52,7 @@ type worker struct {
 	torn    bool
 
 	granted *grant            // resources that the node has given the pod
+	weight  weight            // of the pod among the burstable ones
 	pending refusal           // why it has not given what the pod asks for
 	actual  map[string]actual // what running containers were given, by id
 
@@ -191,6 +192,7 @@ func (w *worker) run(ctx context.Context) {
 		if w.isGone() {
 			w.stopProbes()
 			w.k.roomCame(w)
+			w.k.balance()
 			return
 		}
 		if !wake.IsZero() {

@@ -100,10 +100,11 @@ func resources(r Resources, update bool) *cgroups.Resources {
 			out.PidsLimit = &unlimited
 		}
 	}
-	for size, limit := range r.HugepageLimit {
-		out.HugetlbLimit = append(out.HugetlbLimit, &cgroups.HugepageLimit{Pagesize: size, Limit: limit})
+	if r.HugepageLimit != nil {
+		for _, size := range hugepageSizes() { // what is not asked for is not given
+			out.HugetlbLimit = append(out.HugetlbLimit, &cgroups.HugepageLimit{Pagesize: size, Limit: r.HugepageLimit[size]})
+		}
 	}
-	slices.SortFunc(out.HugetlbLimit, func(a, b *cgroups.HugepageLimit) int { return strings.Compare(a.Pagesize, b.Pagesize) })
 	return out
 }
 

@@ -138,7 +138,8 @@ type Resources struct {
 	CPUPeriod   uint64
 	MemoryLimit int64 // bytes
 	// MemoryMin and MemoryHigh are bytes, cgroup v2 only.
-	PIDsLimit     int64
+	PIDsLimit int64
+	// HugepageLimit in bytes by page size ("2MB"). Not nil: sizes that it does not name are 0.
 	HugepageLimit map[string]uint64
 	// Unified are raw cgroup v2 files.
 	Unified map[string]string

@@ -16,14 +16,17 @@ type Pod struct {
 	// Critical pods stay.
 	Critical bool
 	Priority int32
-	// Usage and Request of the resource that is short, in bytes.
+	// Usage and Request of the resource that is short, in bytes, inodes or processes.
 	Usage, Request int64
 }
 
 // Shortage of a resource.
 type Shortage struct {
+	Signal               Signal
 	Resource             corev1.ResourceName
 	Threshold, Available int64
+	// Soft: pods are given time to end.
+	Soft bool
 }
 
 // Victim returns the pod to evict: first those that use more than they asked for, then the lowest priority, then the

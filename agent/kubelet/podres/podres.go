@@ -88,11 +88,13 @@ func quota(milliCPU int64) int64 {
 func Pod(pod *corev1.Pod, pids int64) container.Resources {
 	requests := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})
 	limits := resourcehelper.PodLimits(pod, resourcehelper.PodResourcesOptions{})
-	r := container.Resources{CPUShares: Shares(requests.Cpu().MilliValue()), PIDsLimit: pids}
+	r := container.Resources{CPUShares: Shares(requests.Cpu().MilliValue()), PIDsLimit: pids, HugepageLimit: hugepages(requests)}
 	cpu, memory := true, true
-	for _, c := range pod.Spec.Containers {
-		cpu = cpu && !c.Resources.Limits.Cpu().IsZero()
-		memory = memory && !c.Resources.Limits.Memory().IsZero()
+	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range list {
+			cpu = cpu && !list[i].Resources.Limits.Cpu().IsZero()
+			memory = memory && !list[i].Resources.Limits.Memory().IsZero()
+		}
 	}
 	if l := pod.Spec.Resources; l != nil {
 		cpu = cpu || !l.Limits.Cpu().IsZero()
@@ -122,15 +124,19 @@ func Container(c *corev1.Container, v2 bool) container.Resources {
 	if v2 {
 		r.Unified = map[string]string{"memory.oom.group": "1"}
 	}
-	for name, q := range c.Resources.Limits {
+	r.HugepageLimit = hugepages(c.Resources.Limits)
+	return r
+}
+
+// hugepages of a list of resources, by the kernel's names of their sizes; never nil.
+func hugepages(list corev1.ResourceList) map[string]uint64 {
+	out := map[string]uint64{}
+	for name, q := range list {
 		if size, ok := hugepage(name); ok {
-			if r.HugepageLimit == nil {
-				r.HugepageLimit = map[string]uint64{}
-			}
-			r.HugepageLimit[size] = uint64(q.Value())
+			out[size] = uint64(q.Value())
 		}
 	}
-	return r
+	return out
 }
 
 // hugepage translates hugepages-2Mi to the kernel's 2MB.

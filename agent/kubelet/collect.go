@@ -1,0 +1,94 @@
+package kubelet
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"codeberg.org/skiff/skiff/runtime/image"
+)
+
+// imageUsage is when images were last pulled or used, as far as this daemon has seen. An image that it has not seen was used when it started.
+type imageUsage struct {
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+// imageUsed notes that an image is or was in use.
+func (k *Kubelet) imageUsed(id string) {
+	k.usage.mu.Lock()
+	defer k.usage.mu.Unlock()
+	k.usage.last[id] = k.cfg.Now()
+}
+
+func (k *Kubelet) lastUse(id string) time.Time {
+	k.usage.mu.Lock()
+	defer k.usage.mu.Unlock()
+	if t, ok := k.usage.last[id]; ok {
+		return t
+	}
+	return k.started
+}
+
+// collectImages removes images that nobody uses: all that are too old, and when the disk fills beyond the high mark, the longest unused first
+// until it is below the low one.
+func (k *Kubelet) collectImages(ctx context.Context) {
+	over := func(mark float64) bool {
+		d, known := readDisk(k.cfg.Paths.Data)
+		return known && d.below(1-mark)
+	}
+	full := k.cfg.ImageGCHigh < 1 && over(k.cfg.ImageGCHigh)
+	if !full && k.cfg.ImageMaxAge == 0 {
+		return
+	}
+	mark := func() bool { return full && over(k.cfg.ImageGCLow) }
+	k.removeImages(ctx, func(unused time.Duration) bool {
+		return k.cfg.ImageMaxAge > 0 && unused > k.cfg.ImageMaxAge || unused > k.cfg.ImageMinAge && mark()
+	})
+	if full && over(k.cfg.ImageGCHigh) {
+		k.events.onNode("Warning", "FreeDiskSpaceFailed", "Failed to garbage collect required amount of images. The disk is still more than %.0f%% full", k.cfg.ImageGCHigh*100)
+	}
+}
+
+// removeImages removes the unused images of which doomed says so, the longest unused first.
+func (k *Kubelet) removeImages(ctx context.Context, doomed func(unused time.Duration) bool) {
+	used, now := k.imagesInUse(), k.cfg.Now()
+	for id := range used {
+		k.imageUsed(id)
+	}
+	list := slices.Clone(k.cfg.Images.List())
+	slices.SortStableFunc(list, func(a, b *image.Image) int {
+		return cmp.Or(k.lastUse(a.ID).Compare(k.lastUse(b.ID)), cmp.Compare(a.Created.Unix(), b.Created.Unix()))
+	})
+	for _, img := range list {
+		if used[img.ID] || !doomed(now.Sub(k.lastUse(img.ID))) {
+			continue
+		}
+		k.cfg.Log.Info("removing an unused image", "image", img.Names, "bytes", img.Size)
+		if err := k.cfg.Images.Remove(ctx, img.ID, func(id string) bool { return k.imagesInUse()[id] }); err != nil {
+			k.cfg.Log.Warn("cannot remove an image", "image", img.Names, "err", err)
+		}
+	}
+}
+
+// ImageInUse says whether a container uses the image.
+func (k *Kubelet) ImageInUse(id string) bool { return k.imagesInUse()[id] }
+
+func (k *Kubelet) imagesInUse() map[string]bool {
+	used := map[string]bool{}
+	for _, s := range k.cfg.Runtime.List() {
+		for _, c := range s.Containers {
+			used[c.Spec.ImageID] = true
+		}
+	}
+	for _, w := range k.workers() {
+		w.mu.Lock()
+		for _, u := range w.images {
+			used[u.id] = true
+		}
+		w.mu.Unlock()
+	}
+	return used
+}
