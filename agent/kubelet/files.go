@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/yaml"
 
+	"codeberg.org/skiff/skiff/internal/podrefs"
 	"codeberg.org/skiff/skiff/internal/wellknown"
 )
 
@@ -175,7 +176,17 @@ func parseStatic(data []byte, path, node string) (*corev1.Pod, error) {
 	p.ResourceVersion, p.DeletionTimestamp, p.OwnerReferences, p.Finalizers = "", nil, nil, nil
 	p.Spec.Tolerations = append(p.Spec.Tolerations, corev1.Toleration{Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute})
 	setDefaults(p)
-	return p, nil
+	return p, refersToNothing(p)
+}
+
+// refersToNothing refuses a static pod that names an object of the API: the node may not read it for a pod that it made itself.
+func refersToNothing(p *corev1.Pod) error {
+	for r := range podrefs.Of(p) {
+		if !r.Resource.Description() {
+			return fmt.Errorf("%s: Forbidden: static pods may not reference %s", r.Field, r.Resource)
+		}
+	}
+	return nil
 }
 
 func checkStatic(p *corev1.Pod) error {
@@ -190,9 +201,6 @@ func checkStatic(p *corev1.Pod) error {
 	}
 	if len(p.Spec.EphemeralContainers) > 0 {
 		return errors.New("spec.ephemeralContainers: Forbidden: static pods have none")
-	}
-	if p.Spec.ServiceAccountName != "" {
-		return errors.New("static pods may not reference serviceaccounts")
 	}
 	seen := map[string]bool{}
 	var err error

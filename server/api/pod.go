@@ -97,6 +97,9 @@ func setPodStatus(to, sent *corev1.Pod) {
 	if to.Status.ResourceClaimStatuses == nil {
 		to.Status.ResourceClaimStatuses = old.ResourceClaimStatuses
 	}
+	if to.Status.ExtendedResourceClaimStatus == nil {
+		to.Status.ExtendedResourceClaimStatus = old.ExtendedResourceClaimStatus
+	}
 	for i := range to.Status.Conditions {
 		c := &to.Status.Conditions[i]
 		for _, o := range old.Conditions {

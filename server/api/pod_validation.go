@@ -21,7 +21,23 @@ func validatePod(p *corev1.Pod) fieldErrors {
 	if p.Spec.NodeName != "" && len(p.Spec.SchedulingGates) > 0 {
 		c.forbidden(at("spec", "nodeName"), "cannot be set until all schedulingGates have been cleared")
 	}
+	if value, mirror := p.Annotations[corev1.MirrorPodAnnotationKey]; mirror && p.Spec.NodeName == "" {
+		c.invalid(at("metadata", "annotations").Key(corev1.MirrorPodAnnotationKey), value, "must set spec.nodeName if mirror pod annotation is set")
+	}
 	return c.errs
+}
+
+// staysMirror: whether a pod is the picture of one that a node made itself is said once, because such a pod gives its node nothing of the API.
+func (c *check) staysMirror(p, old *corev1.Pod) {
+	now, is := p.Annotations[corev1.MirrorPodAnnotationKey]
+	before, was := old.Annotations[corev1.MirrorPodAnnotationKey]
+	path := at("metadata", "annotations").Key(corev1.MirrorPodAnnotationKey)
+	switch {
+	case was && now != before || was && !is:
+		c.forbidden(path, "may not remove or update mirror pod annotation")
+	case is && !was:
+		c.forbidden(path, "may not add mirror pod annotation")
+	}
 }
 
 func (c *check) pod(p *corev1.Pod) {
@@ -54,6 +70,7 @@ var podMayChange = strings.Join([]string{
 func validatePodUpdate(p, old *corev1.Pod) fieldErrors {
 	c := &check{}
 	c.pod(p)
+	c.staysMirror(p, old)
 	spec := at("spec")
 	if len(p.Spec.Containers) != len(old.Spec.Containers) {
 		c.forbidden(spec.Child("containers"), "pod updates may not add or remove containers")
@@ -188,6 +205,7 @@ func hasAll(have, want []corev1.NodeSelectorRequirement) bool {
 
 func validatePodStatusUpdate(p, old *corev1.Pod) fieldErrors {
 	c := &check{}
+	c.staysMirror(p, old)
 	s := at("status")
 	if n := p.Status.NominatedNodeName; n != old.Status.NominatedNodeName {
 		c.nameIfSet(s.Child("nominatedNodeName"), n, subdomain)

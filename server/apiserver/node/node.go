@@ -2,7 +2,7 @@
 // and claims that pods on it refer to, its own pods, node and lease. What an agent reads to serve the network it reads as
 // system:kube-proxy. That a node writes only what is its own is for admission to see (registry/admission, NodeRestriction).
 //
-// What a pod refers to is read from the newest snapshot at each question, over the few pods of one node: there is no
+// What a pod refers to (package podrefs) is read from the newest snapshot at each question, over the few pods of one node: there is no
 // graph to keep. It starts no goroutine.
 package node
 
@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"codeberg.org/skiff/skiff/internal/podrefs"
 	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/apiserver/authz"
@@ -150,12 +151,7 @@ func (z *Authorizer) resourceSlice(node string, a *authz.Attributes) (authz.Deci
 	case "create":
 		return authz.Allow, ""
 	case "get", "update", "patch", "delete":
-		kind, _ := z.catalogue.ByKind(resourcev1.SchemeGroupVersion.WithKind("ResourceSlice"))
-		if kind == nil {
-			return authz.NoOpinion, ""
-		}
-		slice, ok := z.snapshot().Get(kind, "", a.Name).(*resourcev1.ResourceSlice)
-		if ok && slice.Spec.NodeName != nil && *slice.Spec.NodeName == node {
+		if z.sliceHere(node, a.Name) {
 			return authz.Allow, ""
 		}
 		return authz.NoOpinion, unrelated(node)
@@ -194,10 +190,12 @@ func (z *Authorizer) pod(node string, a *authz.Attributes) (authz.Decision, stri
 	}
 	if a.Name != "" {
 		kind, _ := z.catalogue.ByKind(corev1.SchemeGroupVersion.WithKind("Pod"))
-		if pod, ok := z.snapshot().Get(kind, a.Namespace, a.Name).(*corev1.Pod); ok && pod.Spec.NodeName != node {
-			return authz.NoOpinion, unrelated(node)
+		pod, ok := z.snapshot().Get(kind, a.Namespace, a.Name).(*corev1.Pod)
+		// One that is gone may be asked for, to learn that; a watch would see what another node gets under that name.
+		if ok && pod.Spec.NodeName == node || !ok && a.Verb == "get" {
+			return authz.Allow, ""
 		}
-		return authz.Allow, "" // one that is gone may be asked for, to learn that
+		return authz.NoOpinion, unrelated(node)
 	}
 	return authz.NoOpinion, fmt.Sprintf("can only list/watch pods with spec.nodeName field selector of node %q", node)
 }
@@ -223,6 +221,9 @@ func (z *Authorizer) related(node string, a *authz.Attributes, verbs ...string) 
 	if !slices.Contains(verbs, a.Verb) {
 		return authz.NoOpinion, fmt.Sprintf("a node can only %s this resource", strings.Join(verbs, ", "))
 	}
+	if a.Subresource != "" && a.Resource+"/"+a.Subresource != "serviceaccounts/token" && a.Resource+"/"+a.Subresource != "persistentvolumeclaims/status" {
+		return authz.NoOpinion, "cannot read subresource"
+	}
 	if a.Name == "" {
 		return authz.NoOpinion, "No Object name found"
 	}
@@ -242,8 +243,12 @@ func (z *Authorizer) related(node string, a *authz.Attributes, verbs ...string) 
 		if a.Namespace == "" {
 			return authz.NoOpinion, "No Object name found"
 		}
+		resource := resourceOf(a.Group, a.Resource)
 		for pod := range z.pods(node) {
-			found = found || pod.Namespace == a.Namespace && refers(pod, a.Resource, a.Name) || a.Resource == "secrets" && z.volumeSecrets(pod, a.Namespace, a.Name)
+			if pod.Namespace == a.Namespace && refers(pod, resource, a.Name) || resource == podrefs.Secrets && z.volumeSecret(pod, a.Namespace, a.Name) {
+				found = true
+				break
+			}
 		}
 	}
 	if found {
@@ -257,24 +262,6 @@ func (z *Authorizer) fieldIs(kind *api.Kind, namespace, name, field, want string
 	return obj != nil && kind.Fields(obj).Get(field) == want
 }
 
-// mountsVolume: a pod of the node has a claim that is bound to the volume.
-func (z *Authorizer) mountsVolume(node, volume string) bool {
-	kind := z.catalogue.ByObject(&corev1.PersistentVolume{})
-	if kind == nil {
-		return false
-	}
-	pv, ok := z.snapshot().Get(kind, "", volume).(*corev1.PersistentVolume)
-	if !ok || pv.Spec.ClaimRef == nil {
-		return false
-	}
-	for pod := range z.pods(node) {
-		if pod.Namespace == pv.Spec.ClaimRef.Namespace && refers(pod, "persistentvolumeclaims", pv.Spec.ClaimRef.Name) {
-			return true
-		}
-	}
-	return false
-}
-
 func (z *Authorizer) attachedHere(node, name string) bool {
 	kind := z.catalogue.ByObject(&storagev1.VolumeAttachment{})
 	if kind == nil {
@@ -282,30 +269,6 @@ func (z *Authorizer) attachedHere(node, name string) bool {
 	}
 	va, ok := z.snapshot().Get(kind, "", name).(*storagev1.VolumeAttachment)
 	return ok && va.Spec.NodeName == node
-}
-
-// volumeSecrets are those that the volumes of a pod's claims name: who mounts needs them.
-func (z *Authorizer) volumeSecrets(pod *corev1.Pod, namespace, name string) bool {
-	claims, volumes := z.catalogue.ByObject(&corev1.PersistentVolumeClaim{}), z.catalogue.ByObject(&corev1.PersistentVolume{})
-	if claims == nil || volumes == nil {
-		return false
-	}
-	snap := z.snapshot()
-	for i := range pod.Spec.Volumes {
-		claim := claimOf(pod, &pod.Spec.Volumes[i])
-		if claim == "" {
-			continue
-		}
-		pvc, ok := snap.Get(claims, pod.Namespace, claim).(*corev1.PersistentVolumeClaim)
-		if !ok || pvc.Spec.VolumeName == "" {
-			continue
-		}
-		pv, ok := snap.Get(volumes, "", pvc.Spec.VolumeName).(*corev1.PersistentVolume)
-		if ok && pv.Spec.ClaimRef != nil && pv.Spec.ClaimRef.UID == pvc.UID && volumeNamesSecret(pv, namespace, name) {
-			return true
-		}
-	}
-	return false
 }
 
 // pods of a node.

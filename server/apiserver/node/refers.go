@@ -1,161 +1,108 @@
 package node
 
 import (
-	"slices"
-
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+
+	"codeberg.org/skiff/skiff/internal/podrefs"
+	"codeberg.org/skiff/skiff/server/store"
 )
 
-// refers tells whether a pod names an object of its namespace.
-func refers(pod *corev1.Pod, resource, name string) bool {
-	switch resource {
-	case "serviceaccounts":
-		return pod.Spec.ServiceAccountName == name
-	case "persistentvolumeclaims":
-		return slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return claimOf(pod, &v) == name })
-	case "resourceclaims":
-		return refersResourceClaim(pod, name)
-	case "secrets":
-		return refersSecret(pod, name)
-	case "configmaps":
-		return refersConfigMap(pod, name)
+// resourceOf names a resource of a request as package podrefs does.
+func resourceOf(group, resource string) podrefs.Resource {
+	if group == "" {
+		return podrefs.Resource(resource)
 	}
-	return false
+	return podrefs.Resource(resource + "." + group)
 }
 
-// claimOf is the name of the claim behind a volume; "" if there is none.
-func claimOf(pod *corev1.Pod, v *corev1.Volume) string {
-	switch {
-	case v.PersistentVolumeClaim != nil:
-		return v.PersistentVolumeClaim.ClaimName
-	case v.Ephemeral != nil:
-		return pod.Name + "-" + v.Name
-	}
-	return ""
-}
-
-func refersResourceClaim(pod *corev1.Pod, name string) bool {
-	for i := range pod.Spec.ResourceClaims {
-		if n := pod.Spec.ResourceClaims[i].ResourceClaimName; n != nil && *n == name {
-			return true
-		}
-	}
-	for _, s := range pod.Status.ResourceClaimStatuses { // those that were made of a template
-		if s.ResourceClaimName != nil && *s.ResourceClaimName == name {
-			return true
-		}
-	}
-	return pod.Status.ExtendedResourceClaimStatus != nil && pod.Status.ExtendedResourceClaimStatus.ResourceClaimName == name
-}
-
-// volumeNamesSecret tells whether a volume needs a secret to be mounted.
-func volumeNamesSecret(pv *corev1.PersistentVolume, namespace, name string) bool {
-	is := func(ref *corev1.SecretReference) bool {
-		if ref == nil || ref.Name != name {
-			return false
-		}
-		ns := ref.Namespace
-		if ns == "" && pv.Spec.ClaimRef != nil {
-			ns = pv.Spec.ClaimRef.Namespace
-		}
-		return ns == namespace
-	}
-	s := &pv.Spec.PersistentVolumeSource
-	switch {
-	case s.CSI != nil:
-		return is(s.CSI.NodePublishSecretRef) || is(s.CSI.NodeStageSecretRef) || is(s.CSI.NodeExpandSecretRef)
-	case s.FlexVolume != nil:
-		return is(s.FlexVolume.SecretRef)
-	case s.ISCSI != nil:
-		return is(s.ISCSI.SecretRef)
-	case s.CephFS != nil:
-		return is(s.CephFS.SecretRef)
-	case s.RBD != nil:
-		return is(s.RBD.SecretRef)
-	case s.AzureFile != nil:
-		ref := &corev1.SecretReference{Name: s.AzureFile.SecretName}
-		if s.AzureFile.SecretNamespace != nil {
-			ref.Namespace = *s.AzureFile.SecretNamespace
-		}
-		return is(ref)
-	case s.ScaleIO != nil:
-		return is(s.ScaleIO.SecretRef)
-	}
-	return false
-}
-
-func refersSecret(pod *corev1.Pod, name string) bool {
-	for _, s := range pod.Spec.ImagePullSecrets {
-		if s.Name == name {
-			return true
-		}
-	}
-	for i := range pod.Spec.Volumes {
-		v := &pod.Spec.Volumes[i]
-		if v.Secret != nil && v.Secret.SecretName == name || v.CSI != nil && refIs(v.CSI.NodePublishSecretRef, name) {
-			return true
-		}
-		if v.Projected != nil && slices.ContainsFunc(v.Projected.Sources, func(p corev1.VolumeProjection) bool {
-			return p.Secret != nil && p.Secret.Name == name
-		}) {
-			return true
-		}
-	}
-	return anyEnv(pod, func(from *corev1.EnvFromSource, value *corev1.EnvVarSource) bool {
-		return from != nil && from.SecretRef != nil && from.SecretRef.Name == name ||
-			value != nil && value.SecretKeyRef != nil && value.SecretKeyRef.Name == name
-	})
-}
-
-func refIs(ref *corev1.LocalObjectReference, name string) bool { return ref != nil && ref.Name == name }
-
-func refersConfigMap(pod *corev1.Pod, name string) bool {
-	for i := range pod.Spec.Volumes {
-		v := &pod.Spec.Volumes[i]
-		if v.ConfigMap != nil && v.ConfigMap.Name == name {
-			return true
-		}
-		if v.Projected != nil && slices.ContainsFunc(v.Projected.Sources, func(p corev1.VolumeProjection) bool {
-			return p.ConfigMap != nil && p.ConfigMap.Name == name
-		}) {
-			return true
-		}
-	}
-	return anyEnv(pod, func(from *corev1.EnvFromSource, value *corev1.EnvVarSource) bool {
-		return from != nil && from.ConfigMapRef != nil && from.ConfigMapRef.Name == name ||
-			value != nil && value.ConfigMapKeyRef != nil && value.ConfigMapKeyRef.Name == name
-	})
-}
-
-// anyEnv asks about every source of environment of every container.
-func anyEnv(pod *corev1.Pod, is func(*corev1.EnvFromSource, *corev1.EnvVarSource) bool) bool {
-	one := func(from []corev1.EnvFromSource, env []corev1.EnvVar) bool {
-		for i := range from {
-			if is(&from[i], nil) {
-				return true
-			}
-		}
-		for i := range env {
-			if env[i].ValueFrom != nil && is(nil, env[i].ValueFrom) {
-				return true
-			}
-		}
+// refers tells whether who runs a pod reads an object of its namespace for it. What a node itself has written, a mirror pod, gives it nothing:
+// admission refuses one that names an object, and this holds should it ever fail to.
+func refers(pod *corev1.Pod, resource podrefs.Resource, name string) bool {
+	if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
 		return false
 	}
-	for _, c := range pod.Spec.InitContainers {
-		if one(c.EnvFrom, c.Env) {
-			return true
-		}
-	}
-	for _, c := range pod.Spec.Containers {
-		if one(c.EnvFrom, c.Env) {
-			return true
-		}
-	}
-	for _, c := range pod.Spec.EphemeralContainers {
-		if one(c.EnvFrom, c.Env) {
+	for r := range podrefs.Of(pod) {
+		if r.Read && r.Resource == resource && r.Name == name {
 			return true
 		}
 	}
 	return false
+}
+
+// namesSecret tells whether a node needs a Secret to mount a volume.
+func namesSecret(pv *corev1.PersistentVolume, namespace, name string) bool {
+	for r := range podrefs.SecretsOf(pv) {
+		if r.Read && r.Namespace == namespace && r.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// boundVolume is the volume of a claim that both say to be bound to the other; nil if there is none.
+func (z *Authorizer) boundVolume(snap *store.Snapshot, namespace, claim string) *corev1.PersistentVolume {
+	claims, volumes := z.catalogue.ByObject(&corev1.PersistentVolumeClaim{}), z.catalogue.ByObject(&corev1.PersistentVolume{})
+	if claims == nil || volumes == nil || claim == "" {
+		return nil
+	}
+	pvc, ok := snap.Get(claims, namespace, claim).(*corev1.PersistentVolumeClaim)
+	if !ok || pvc.Spec.VolumeName == "" {
+		return nil
+	}
+	pv, ok := snap.Get(volumes, "", pvc.Spec.VolumeName).(*corev1.PersistentVolume)
+	if !ok || pv.Spec.ClaimRef == nil || pv.Spec.ClaimRef.UID != pvc.UID || pv.Spec.ClaimRef.Namespace != pvc.Namespace || pv.Spec.ClaimRef.Name != pvc.Name {
+		return nil
+	}
+	return pv
+}
+
+// volumes of the claims of a pod.
+func (z *Authorizer) volumes(pod *corev1.Pod) func(yield func(*corev1.PersistentVolume) bool) {
+	return func(yield func(*corev1.PersistentVolume) bool) {
+		if _, mirror := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirror {
+			return
+		}
+		snap := z.snapshot()
+		for r := range podrefs.Of(pod) {
+			if !r.Read || r.Resource != podrefs.PersistentVolumeClaims {
+				continue
+			}
+			if pv := z.boundVolume(snap, pod.Namespace, r.Name); pv != nil && !yield(pv) {
+				return
+			}
+		}
+	}
+}
+
+// mountsVolume: a pod of the node has a claim that is bound to the volume.
+func (z *Authorizer) mountsVolume(node, volume string) bool {
+	for pod := range z.pods(node) {
+		for pv := range z.volumes(pod) {
+			if pv.Name == volume {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// volumeSecret: a volume of a pod's claims is mounted by the Secret.
+func (z *Authorizer) volumeSecret(pod *corev1.Pod, namespace, name string) bool {
+	for pv := range z.volumes(pod) {
+		if namesSecret(pv, namespace, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// sliceHere: the ResourceSlice is of the node's own devices.
+func (z *Authorizer) sliceHere(node, name string) bool {
+	kind, _ := z.catalogue.ByKind(resourcev1.SchemeGroupVersion.WithKind("ResourceSlice"))
+	if kind == nil {
+		return false
+	}
+	slice, ok := z.snapshot().Get(kind, "", name).(*resourcev1.ResourceSlice)
+	return ok && slice.Spec.NodeName != nil && *slice.Spec.NodeName == node
 }

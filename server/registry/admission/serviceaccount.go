@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/rand"
 
+	"codeberg.org/skiff/skiff/internal/podrefs"
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/registry"
 	"codeberg.org/skiff/skiff/server/store"
@@ -168,33 +169,9 @@ func mirrorPodRefersToNothing(a *registry.Attributes, pod *corev1.Pod) error {
 }
 
 func refersToSecrets(pod *corev1.Pod) bool {
-	if len(pod.Spec.ImagePullSecrets) > 0 {
-		return true
-	}
-	for _, v := range pod.Spec.Volumes {
-		if v.Secret != nil {
+	for r := range podrefs.Of(pod) {
+		if r.Resource == podrefs.Secrets {
 			return true
-		}
-		if v.Projected != nil {
-			for _, s := range v.Projected.Sources {
-				if s.Secret != nil {
-					return true
-				}
-			}
-		}
-	}
-	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for _, c := range containers {
-			for _, e := range c.Env {
-				if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
-					return true
-				}
-			}
-			for _, e := range c.EnvFrom {
-				if e.SecretRef != nil {
-					return true
-				}
-			}
 		}
 	}
 	return false
