@@ -2,15 +2,20 @@ package kubelet
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	resourcehelper "k8s.io/component-helpers/resource"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+	"k8s.io/klog/v2"
 
 	"codeberg.org/skiff/skiff/agent/kubelet/plan"
 	"codeberg.org/skiff/skiff/agent/kubelet/podres"
 )
+
+// rejected begins the message of a pod that the node refuses; the event goes without it.
+const rejected = "Pod was rejected: "
 
 // safeSysctls are namespaced and harm no other pod.
 var safeSysctls = []string{"kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.tcp_syncookies", "net.ipv4.ping_group_range",
@@ -18,38 +23,137 @@ var safeSysctls = []string{"kernel.shm_rmid_forced", "net.ipv4.ip_local_port_ran
 	"net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem",
 	"net.ipv4.tcp_slow_start_after_idle", "net.ipv4.tcp_notsent_lowat"}
 
-// admit says why the node refuses a pod that was bound to it; nil: it takes it. A pod that ran here before is taken.
-func (k *Kubelet) admit(pod *corev1.Pod, static bool) *plan.Verdict {
-	if pod.DeletionTimestamp != nil || pod.Status.StartTime != nil {
-		return nil
+// reject is the verdict on a pod that does not run here; its status has no containers.
+func reject(reason, format string, args ...any) *plan.Verdict {
+	return &plan.Verdict{Reason: reason, Message: rejected + fmt.Sprintf(format, args...), Rejected: true}
+}
+
+// host is what admission wants to know of the node.
+type host struct {
+	node        *corev1.Node // nil before it is registered
+	allocatable corev1.ResourceList
+	pressure    pressure
+	sysctls     []string // allowed beside the safe ones
+	armor       armor
+	statics     map[types.UID]bool // pods from files
+}
+
+// admit says why the node refuses a pod that was bound to it (nil: it takes it), and which pods have to go first so that there is room. A pod
+// that ran here before is taken.
+func (k *Kubelet) admit(pod *corev1.Pod, static bool) (*plan.Verdict, []*worker) {
+	if pod.DeletionTimestamp != nil || pod.Status.StartTime != nil || static && k.runs(pod) {
+		return nil, nil
 	}
-	if v := k.admitSysctls(pod); v != nil {
-		return v
-	}
+	k.granting.Lock() // two pods must not be given the same room
+	defer k.granting.Unlock()
 	var others []*corev1.Pod
-	for _, w := range k.workers() {
-		w.mu.Lock()
-		active := w.verdict == nil && w.uid != pod.UID && w.report.now.Phase != corev1.PodFailed && w.report.now.Phase != corev1.PodSucceeded
-		p := w.grantedLocked()
-		w.mu.Unlock()
-		if active {
+	for _, p := range k.active(nil) {
+		if p.UID != pod.UID {
 			others = append(others, p)
 		}
 	}
-	if v := fits(pod, others, k.node.object(), k.node.allocatable()); v != nil && !podres.Critical(pod, static) {
-		return v
+	h := host{k.node.object(), k.node.allocatable(), k.node.pressed(), k.cfg.AllowedSysctls, k.armor, map[types.UID]bool{pod.UID: static}}
+	for _, w := range k.workers() {
+		h.statics[w.uid] = w.static
 	}
-	return nil
+	verdict, victims := decideAdmission(pod, others, h)
+	return verdict, k.preempted(pod, victims)
 }
 
-func (k *Kubelet) admitSysctls(pod *corev1.Pod) *plan.Verdict {
+// preempted ends the victims, and returns their workers.
+func (k *Kubelet) preempted(pod *corev1.Pod, victims []*corev1.Pod) (out []*worker) {
+	for _, v := range victims {
+		k.mu.Lock()
+		w := k.pods[v.UID]
+		k.mu.Unlock()
+		if w == nil {
+			continue
+		}
+		k.cfg.Log.Warn("a critical pod needs the room of another", "pod", pod.Namespace+"/"+pod.Name, "victim", w.name())
+		k.events.pod(v, corev1.EventTypeWarning, "Preempting", "Preempted in order to admit critical pod")
+		w.end(plan.Verdict{Reason: "Preempting", Message: "Preempted in order to admit critical pod",
+			Disruption: corev1.PodReasonTerminationByKubelet, DisruptionMessage: "Pod was preempted by Kubelet to accommodate a critical pod."})
+		out = append(out, w)
+	}
+	return out
+}
+
+// runs says whether a sandbox of the pod is there already, from before the daemon started.
+func (k *Kubelet) runs(pod *corev1.Pod) bool {
+	for _, s := range k.cfg.Runtime.List() {
+		if uidOfSandbox(s.Spec.ID) == pod.UID {
+			return true
+		}
+	}
+	return false
+}
+
+// decideAdmission is pure. Checks that no eviction would help come first.
+func decideAdmission(pod *corev1.Pod, others []*corev1.Pod, h host) (*plan.Verdict, []*corev1.Pod) {
+	static := h.statics[pod.UID]
+	for _, check := range []func() *plan.Verdict{
+		func() *plan.Verdict { return admitPressure(pod, static, h.pressure) },
+		func() *plan.Verdict { return admitSysctls(pod, h.sysctls) },
+		func() *plan.Verdict { return admitOS(pod) },
+		func() *plan.Verdict { return h.armor.admit(pod) },
+	} {
+		if v := check(); v != nil {
+			return v, nil
+		}
+	}
+	short, full := shortages(pod, others, h.allocatable)
+	predicate := fitsNode(pod, static, others, h.node)
+	critical := podres.Critical(pod, static)
+	switch {
+	case predicate != nil && (critical || len(short) == 0 && full == nil):
+		return predicate, nil
+	case full == nil && len(short) == 0:
+		return nil, nil
+	case !critical:
+		if full != nil {
+			return full.verdict(), nil
+		}
+		return short[0].verdict(), nil
+	}
+	if full != nil {
+		short = append([]shortage{*full}, short...)
+	}
+	victims, err := preempt(pod, others, h.statics, short)
+	if err != nil {
+		return reject("UnexpectedAdmissionError", "Unexpected error while attempting to recover from admission failure: preemption: error finding a set of pods to preempt: %v", err), nil
+	}
+	return nil, victims
+}
+
+// admitPressure keeps pods away that eviction would take first.
+func admitPressure(pod *corev1.Pod, static bool, p pressure) *plan.Verdict {
+	var conditions []corev1.NodeConditionType
+	for _, c := range []struct {
+		on   bool
+		name corev1.NodeConditionType
+	}{{p.Memory, corev1.NodeMemoryPressure}, {p.Disk, corev1.NodeDiskPressure}, {p.PIDs, corev1.NodePIDPressure}} {
+		if c.on {
+			conditions = append(conditions, c.name)
+		}
+	}
+	if len(conditions) == 0 || podres.Critical(pod, static) {
+		return nil
+	}
+	taint := corev1.Taint{Key: corev1.TaintNodeMemoryPressure, Effect: corev1.TaintEffectNoSchedule}
+	if p.Memory && len(conditions) == 1 && (podres.QOS(pod) != corev1.PodQOSBestEffort || tolerates(pod, &taint)) {
+		return nil
+	}
+	return reject("Evicted", "The node had condition: %v. ", conditions)
+}
+
+func admitSysctls(pod *corev1.Pod, more []string) *plan.Verdict {
 	sc := pod.Spec.SecurityContext
 	if sc == nil {
 		return nil
 	}
 	for _, s := range sc.Sysctls {
-		if name := strings.ReplaceAll(s.Name, "/", "."); !allowed(name, safeSysctls) && !allowed(name, k.cfg.AllowedSysctls) {
-			return &plan.Verdict{Reason: "SysctlForbidden", Message: fmt.Sprintf("Pod was rejected: forbidden sysctl: %q not allowlisted", s.Name)}
+		if name := strings.ReplaceAll(s.Name, "/", "."); !allowed(name, safeSysctls) && !allowed(name, more) {
+			return reject("SysctlForbidden", "forbidden sysctl: %q not allowlisted", s.Name)
 		}
 	}
 	return nil
@@ -64,77 +168,76 @@ func allowed(name string, list []string) bool {
 	return false
 }
 
-// fits checks the pod against the node and the pods that are there. It is pure.
-func fits(pod *corev1.Pod, others []*corev1.Pod, node *corev1.Node, allocatable corev1.ResourceList) *plan.Verdict {
-	if v := fitsResources(pod, others, allocatable); v != nil {
-		return v
+// admitOS refuses pods of another operating system. Upstream looks at the pod's label, too.
+func admitOS(pod *corev1.Pod) *plan.Verdict {
+	if os, ok := pod.Labels[corev1.LabelOSStable]; ok && os != string(corev1.Linux) {
+		return reject("PodOSSelectorNodeLabelDoesNotMatch", "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label")
 	}
+	if os := pod.Spec.OS; os != nil && os.Name != corev1.Linux {
+		return reject("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
+	}
+	return nil
+}
+
+// fitsNode checks what other pods' resources have nothing to do with: affinity, ports, taints.
+func fitsNode(pod *corev1.Pod, static bool, others []*corev1.Pod, node *corev1.Node) *plan.Verdict {
+	no := func(name, why string) *plan.Verdict { return reject(name, "Predicate %s failed: %s", name, why) }
 	if node != nil {
 		if ok, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node); err == nil && !ok {
-			return &plan.Verdict{Reason: "NodeAffinity", Message: "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"}
+			return no("NodeAffinity", "node(s) didn't match Pod's node affinity/selector")
 		}
 	}
-	used := map[string]bool{}
+	var used []hostPort
 	for _, o := range others {
-		for _, p := range hostPorts(o) {
-			used[p] = true
-		}
+		used = append(used, hostPorts(o)...)
 	}
 	for _, p := range hostPorts(pod) {
-		if used[p] {
-			return &plan.Verdict{Reason: "NodePorts", Message: "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"}
+		if slices.ContainsFunc(used, p.conflicts) {
+			return no("NodePorts", "node(s) didn't have free ports for the requested pod ports")
+		}
+	}
+	if node == nil || static {
+		return nil
+	}
+	for i := range node.Spec.Taints {
+		if t := &node.Spec.Taints[i]; t.Effect == corev1.TaintEffectNoExecute && !tolerates(pod, t) {
+			return no("TaintToleration", "node(s) had taints that the pod didn't tolerate")
 		}
 	}
 	return nil
 }
 
-func fitsResources(pod *corev1.Pod, others []*corev1.Pod, allocatable corev1.ResourceList) *plan.Verdict {
-	opts := resourcehelper.PodResourcesOptions{}
-	if max, ok := allocatable[corev1.ResourcePods]; ok && int64(len(others)) >= max.Value() {
-		return outOf(corev1.ResourcePods, 1, int64(len(others)), max.Value())
-	}
-	want := resourcehelper.PodRequests(pod, opts)
-	used := map[corev1.ResourceName]int64{}
-	for _, o := range others {
-		for name, q := range resourcehelper.PodRequests(o, opts) {
-			used[name] += amount(name, q.MilliValue(), q.Value())
+func tolerates(pod *corev1.Pod, t *corev1.Taint) bool {
+	for i := range pod.Spec.Tolerations {
+		if pod.Spec.Tolerations[i].ToleratesTaint(klog.Logger{}, t, true) {
+			return true
 		}
 	}
-	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
-		q, ok := want[name]
-		have, known := allocatable[name]
-		if !ok || q.IsZero() || !known {
-			continue
-		}
-		need, total := amount(name, q.MilliValue(), q.Value()), amount(name, have.MilliValue(), have.Value())
-		if used[name]+need > total {
-			return outOf(name, need, used[name], total)
-		}
-	}
-	return nil
+	return false
 }
 
-func amount(name corev1.ResourceName, milli, whole int64) int64 {
-	if name == corev1.ResourceCPU {
-		return milli
-	}
-	return whole
+// hostPort that a pod takes of the node; ip "" is every address.
+type hostPort struct {
+	protocol corev1.Protocol
+	ip       string
+	port     int32
 }
 
-func outOf(name corev1.ResourceName, requested, used, capacity int64) *plan.Verdict {
-	return &plan.Verdict{Reason: "OutOf" + string(name), Message: fmt.Sprintf("Pod was rejected: Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", name, requested, used, capacity)}
+func (p hostPort) conflicts(q hostPort) bool {
+	return p.port == q.port && p.protocol == q.protocol && (p.ip == q.ip || p.ip == "" || q.ip == "")
 }
 
-func hostPorts(pod *corev1.Pod) (out []string) {
+func hostPorts(pod *corev1.Pod) (out []hostPort) {
 	each(pod, func(c *corev1.Container, k kind) {
 		for _, p := range c.Ports {
-			if p.HostPort > 0 && k != ephemeral {
-				ip := p.HostIP
-				if ip == "" {
-					ip = "0.0.0.0"
-				}
-				out = append(out, fmt.Sprintf("%s/%s:%d", p.Protocol, ip, p.HostPort))
+			if p.HostPort <= 0 || k == ephemeral {
+				continue
 			}
+			hp := hostPort{p.Protocol, p.HostIP, p.HostPort}
+			if hp.ip == "0.0.0.0" || hp.ip == "::" {
+				hp.ip = ""
+			}
+			out = append(out, hp)
 		}
 	})
 	return out

@@ -111,6 +111,10 @@ func (w *worker) fail(t *task, pod *corev1.Pod, s plan.Step, err error) {
 	case plan.SetUpVolumes:
 		w.k.events.pod(pod, corev1.EventTypeWarning, "FailedMount", "%v", err)
 	case plan.CreateSandbox:
+		if f.Reason == reasonPrepareResources {
+			w.k.events.pod(pod, corev1.EventTypeWarning, f.Reason, "Failed to prepare dynamic resources: %v", err)
+			break
+		}
 		w.k.events.pod(pod, corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: %v", err)
 	case plan.Kill:
 		w.k.events.pod(pod, corev1.EventTypeWarning, "FailedKillPod", "error killing pod: %v", err)

@@ -35,6 +35,7 @@ type Kubelet struct {
 	usage   imageUsage
 	counts  *counts
 	v2      bool // cgroup v2 alone
+	armor   armor
 	started time.Time
 
 	wg sync.WaitGroup // workers
@@ -59,7 +60,7 @@ func New(cfg Config) (*Kubelet, error) {
 	}
 	counts := newCounts()
 	cfg.Runtime = counted{cfg.Runtime, counts}
-	k := &Kubelet{cfg: cfg, counts: counts, v2: cgroups.IsCgroup2UnifiedMode(), started: cfg.Now(),
+	k := &Kubelet{cfg: cfg, counts: counts, v2: cgroups.IsCgroup2UnifiedMode(), armor: hostArmor(), started: cfg.Now(),
 		pods: map[types.UID]*worker{}, mirrors: map[types.NamespacedName]*corev1.Pod{}, finished: map[types.UID]bool{}, cpu: map[string]cpuSample{},
 		groups: groups{have: map[string]container.Resources{}}, usage: imageUsage{last: map[string]time.Time{}}}
 	k.objects = objects.New(objects.Config{Client: cfg.Client, Dir: filepath.Join(cfg.Paths.Data, "agent", "objects"),

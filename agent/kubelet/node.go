@@ -63,6 +63,13 @@ func (n *node) object() *corev1.Node {
 
 func (n *node) memory() int64 { return n.machine.memory }
 
+// pressed says under which pressure the node is.
+func (n *node) pressed() pressure {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.pressure
+}
+
 func (n *node) setPressure(p pressure) {
 	n.mu.Lock()
 	changed := n.pressure != p

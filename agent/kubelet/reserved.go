@@ -91,6 +91,13 @@ func (n *node) resources() (capacity, allocatable corev1.ResourceList) {
 // allocatable is what pods may have.
 func (n *node) allocatable() corev1.ResourceList {
 	_, a := n.resources()
+	if obj := n.object(); obj != nil {
+		for name, q := range obj.Status.Allocatable { // extended resources, which others count on the node's object
+			if _, own := a[name]; !own {
+				a[name] = q
+			}
+		}
+	}
 	return a
 }
 

@@ -157,11 +157,15 @@ func (k *Kubelet) room(w *worker, pod *corev1.Pod) refusal {
 		q, total := want[name], allocatable[name]
 		if _, known := allocatable[name]; known && q.Cmp(total) > 0 {
 			return refusal{corev1.PodReasonInfeasible, fmt.Sprintf("Node didn't have enough capacity: %s, requested: %d, capacity: %d", name,
-				amount(name, q.MilliValue(), q.Value()), amount(name, total.MilliValue(), total.Value()))}
+				amount(name, q), amount(name, total))}
 		}
 	}
-	if v := fitsResources(pod, k.active(w), allocatable); v != nil {
-		return refusal{corev1.PodReasonDeferred, v.Message}
+	short, full := shortages(pod, k.active(w), allocatable)
+	if full != nil {
+		short = append(short, *full)
+	}
+	if len(short) > 0 {
+		return refusal{corev1.PodReasonDeferred, short[0].String()}
 	}
 	return refusal{}
 }

@@ -21,6 +21,9 @@ import (
 
 // createSandbox replaces the old sandbox, if any, by a new one that is connected to the network.
 func (w *worker) createSandbox(ctx context.Context, pod *corev1.Pod, attempt int) error {
+	if err := w.canHonour(ctx, pod); err != nil {
+		return err
+	}
 	w.mu.Lock()
 	old := w.sandbox
 	w.mu.Unlock()

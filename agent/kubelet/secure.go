@@ -60,6 +60,17 @@ func (w *worker) secure(spec *container.ContainerSpec, pod *corev1.Pod, c *corev
 		}
 		spec.Seccomp = filepath.Join(w.k.cfg.Paths.Data, "agent", "seccomp", *profile.LocalhostProfile)
 	}
+	labels := sc.SELinuxOptions
+	if labels == nil {
+		labels = psc.SELinuxOptions
+	}
+	if labels != nil {
+		spec.SELinux = &container.SELinux{User: labels.User, Role: labels.Role, Type: labels.Type, Level: labels.Level}
+	}
+	var err error
+	if spec.AppArmor, err = w.k.armor.profile(pod, c); err != nil {
+		return fmt.Errorf("cannot enforce AppArmor: %w", err)
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package kubelet
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -139,14 +140,20 @@ func (k *Kubelet) deletePod(p *corev1.Pod) {
 	}
 }
 
-// add makes a worker for a pod; it begins when after is closed.
+// add makes a worker for a pod; it begins when after is closed, and nothing runs any more of the pods whose room it takes.
 func (k *Kubelet) add(p *corev1.Pod, static bool, after <-chan struct{}) *worker {
 	w := newWorker(k, p, static)
+	waits := []<-chan struct{}{after}
 	if p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded {
 		w.verdict = &plan.Verdict{Reason: p.Status.Reason, Message: p.Status.Message}
-	} else if v := k.admit(p, static); v != nil {
-		w.verdict = v
-		k.events.pod(p, corev1.EventTypeWarning, v.Reason, "%s", v.Message)
+	} else {
+		var victims []*worker
+		if w.verdict, victims = k.admit(p, static); w.verdict != nil {
+			k.events.pod(p, corev1.EventTypeWarning, w.verdict.Reason, "%s", strings.TrimPrefix(w.verdict.Message, rejected))
+		}
+		for _, v := range victims {
+			waits = append(waits, v.halted)
+		}
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -159,9 +166,12 @@ func (k *Kubelet) add(p *corev1.Pod, static bool, after <-chan struct{}) *worker
 	go func() {
 		defer k.wg.Done()
 		defer close(w.ended)
-		if after != nil {
+		for _, c := range waits {
+			if c == nil {
+				continue
+			}
 			select {
-			case <-after:
+			case <-c:
 			case <-k.ctx.Done():
 				return
 			}

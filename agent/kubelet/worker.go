@@ -2,8 +2,10 @@ package kubelet
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -59,6 +61,7 @@ type worker struct {
 	report reporter
 	gone   bool
 	ended  chan struct{} // closed when the worker has returned
+	halted chan struct{} // closed when the pod has ended, and nothing of it runs
 }
 
 // usable is an image that a container may use for its next start.
@@ -70,7 +73,8 @@ type message struct{ text string }
 func newWorker(k *Kubelet, pod *corev1.Pod, static bool) *worker {
 	w := &worker{k: k, uid: pod.UID, title: pod.Namespace + "/" + pod.Name, static: static, wakeup: make(chan struct{}, 1), pod: pod, first: k.cfg.Now(), lastSandbox: -1,
 		past: map[string][]plan.Attempt{}, details: map[string]status.Detail{}, messages: map[string]message{}, hooked: map[string]bool{},
-		hookFailed: map[string]bool{}, endings: map[string]*plan.Ending{}, tasks: map[string]*task{}, images: map[string]usable{}, actual: map[string]actual{}}
+		hookFailed: map[string]bool{}, endings: map[string]*plan.Ending{}, tasks: map[string]*task{}, images: map[string]usable{}, actual: map[string]actual{},
+		halted: make(chan struct{})}
 	if !static && pod.Status.StartTime != nil {
 		w.start = pod.Status.StartTime.Time
 	} else {
@@ -184,6 +188,7 @@ func (w *worker) run(ctx context.Context) {
 		w.noteWaiting(pod, p)
 		w.noteEnded(p, now)
 		w.apply(ctx, p, have.Tasks)
+		w.noteHalt(p, have)
 		wake := w.tell(ctx, pod, have, p, now)
 		if !p.Wake.IsZero() && (wake.IsZero() || p.Wake.Before(wake)) {
 			wake = p.Wake
@@ -207,6 +212,23 @@ func (w *worker) run(ctx context.Context) {
 		case <-timer.C:
 			w.age()
 		}
+	}
+}
+
+// noteHalt tells those who wait for the pod's room that it is free. Only the worker's goroutine calls it.
+func (w *worker) noteHalt(p plan.Plan, have plan.Have) {
+	if !p.Ended || slices.ContainsFunc(slices.Collect(maps.Values(have.Containers)), func(list []plan.Attempt) bool { return len(list) > 0 && list[0].State == plan.Running }) {
+		return
+	}
+	for _, s := range p.Steps {
+		if s.Verb == plan.Kill || s.Verb == plan.StopSandbox || s.Verb == plan.RemoveSandbox {
+			return
+		}
+	}
+	select {
+	case <-w.halted:
+	default:
+		close(w.halted)
 	}
 }
 

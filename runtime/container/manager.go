@@ -22,6 +22,7 @@ type Manager struct {
 	exe     *os.File // handed to keepers, for their creators
 	keepers []string // cgroup directories of the keepers
 	host    host
+	armor   *armor
 
 	// mu guards what follows and the info of every sandbox and container. It is never held over I/O.
 	mu         sync.Mutex
@@ -68,7 +69,7 @@ func Open(cfg Config) (*Manager, error) {
 		return nil, err
 	}
 	m := &Manager{
-		cfg: cfg, log: cfg.Logger, host: askHost(), events: newEventQueue(),
+		cfg: cfg, log: cfg.Logger, host: askHost(), armor: newArmor(cfg.Logger), events: newEventQueue(),
 		sandboxes: map[string]*sandbox{}, containers: map[string]*container{},
 	}
 	for _, dir := range []string{filepath.Join(cfg.StateDir, "sandboxes"), filepath.Join(cfg.RunDir, "sandboxes"), m.factoryRoot()} {

@@ -53,6 +53,9 @@ func (m *Manager) request(c *container, rootfs string) (r *reexec.Request, killC
 	if config.Seccomp, err = seccompProfile(spec); err != nil {
 		return nil, "", err
 	}
+	if err := m.confine(config, spec); err != nil {
+		return nil, "", err
+	}
 	limits := resources(spec.Resources, false)
 	limits.SkipDevices = false
 	if config.Devices, limits.Devices, err = devicesOf(spec); err != nil {

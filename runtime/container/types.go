@@ -106,6 +106,10 @@ type ContainerSpec struct {
 	NoNewPrivileges bool
 	// Seccomp: "unconfined", "runtime/default", or the path of a profile file (localhost/).
 	Seccomp string
+	// AppArmor is the name of a loaded profile, AppArmorDefault, AppArmorDefaultIfPossible, or "" for none.
+	AppArmor string `json:",omitempty"`
+	// SELinux label of the processes; nil for that of the daemon.
+	SELinux *SELinux `json:",omitempty"`
 	// MaskedPaths and ReadonlyPaths; nil means the usual ones, empty means none.
 	MaskedPaths, ReadonlyPaths []string
 	// TargetPID: join the PID namespace of this container (ephemeral containers); "" for none.

@@ -127,6 +127,10 @@ type Verdict struct {
 	Grace *int64 `json:"grace,omitempty"`
 	// Disruption is the reason of the DisruptionTarget condition; "" for none.
 	Disruption string `json:"disruption,omitempty"`
+	// DisruptionMessage of that condition; "" for Message.
+	DisruptionMessage string `json:"disruptionMessage,omitempty"`
+	// Rejected: the node never took the pod, so there is nothing to say of its containers.
+	Rejected bool `json:"rejected,omitempty"`
 }
 
 // Verb of a step.

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -58,6 +59,10 @@ func Compute(in Input) corev1.PodStatus {
 		t := metav1.NewTime(in.Have.StartTime.Truncate(time.Second))
 		st.StartTime = &t
 	}
+	if in.rejected() {
+		st.Phase, st.Reason, st.Message, st.Conditions = corev1.PodFailed, in.Plan.Verdict.Reason, in.Plan.Verdict.Message, old.Conditions
+		return st
+	}
 	addresses(&st, in)
 	for i := range in.Pod.Spec.InitContainers {
 		st.InitContainerStatuses = append(st.InitContainerStatuses, in.container(&in.Pod.Spec.InitContainers[i], true))
@@ -83,6 +88,13 @@ func Compute(in Input) corev1.PodStatus {
 	}
 	st.Conditions = in.conditions(&st)
 	return st
+}
+
+// rejected says whether the node never took the pod: nothing is said of its containers then, so that kubectl shows the reason. A restarted
+// daemon knows it from the status.
+func (in Input) rejected() bool {
+	old := in.Pod.Status
+	return in.Plan.Verdict != nil && (in.Plan.Verdict.Rejected || old.Phase == corev1.PodFailed && len(old.ContainerStatuses) == 0 && len(in.Have.Containers) == 0)
 }
 
 func addresses(st *corev1.PodStatus, in Input) {
@@ -197,7 +209,7 @@ func (in Input) conditions(st *corev1.PodStatus) []corev1.PodCondition {
 		out = append(out, carry(in.Pod.Status.Conditions, c, in.Now))
 	}
 	if v := in.Plan.Verdict; v != nil && v.Disruption != "" {
-		add(corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: v.Disruption, Message: v.Message})
+		add(corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: v.Disruption, Message: cmp.Or(v.DisruptionMessage, v.Message)})
 	}
 	ready := corev1.PodCondition{Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionFalse}
 	if s := in.Have.Sandbox; s != nil && s.Ready {
