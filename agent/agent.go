@@ -139,10 +139,7 @@ func (a *Agent) wireKubelet() (err error) {
 		Log: a.cfg.Log.With("component", "kubelet"), Now: a.cfg.Now,
 	}
 	a.cfg.Node.configure(&cfg, a.settings.node)
-	cfg.LayerUsage = func(id string) (int64, error) {
-		n, _, err := a.snapshots.Usage(id)
-		return n, err
-	}
+	cfg.LayerUsage = a.snapshots.Usage
 	cfg.HostPorts = hostPorts{a.proxy}
 	if m := a.member; m != nil {
 		for _, addr := range m.ClusterDNS {

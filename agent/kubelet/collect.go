@@ -44,7 +44,11 @@ func (k *Kubelet) collectImages(ctx context.Context) {
 		return
 	}
 	mark := func() bool { return full && over(k.cfg.ImageGCLow) }
-	k.removeImages(ctx, func(unused time.Duration) bool {
+	reason := "space"
+	if !full {
+		reason = "age"
+	}
+	k.removeImages(ctx, reason, func(unused time.Duration) bool {
 		return k.cfg.ImageMaxAge > 0 && unused > k.cfg.ImageMaxAge || unused > k.cfg.ImageMinAge && mark()
 	})
 	if full && over(k.cfg.ImageGCHigh) {
@@ -53,7 +57,7 @@ func (k *Kubelet) collectImages(ctx context.Context) {
 }
 
 // removeImages removes the unused images of which doomed says so, the longest unused first.
-func (k *Kubelet) removeImages(ctx context.Context, doomed func(unused time.Duration) bool) {
+func (k *Kubelet) removeImages(ctx context.Context, reason string, doomed func(unused time.Duration) bool) {
 	used, now := k.imagesInUse(), k.cfg.Now()
 	for id := range used {
 		k.imageUsed(id)
@@ -69,7 +73,9 @@ func (k *Kubelet) removeImages(ctx context.Context, doomed func(unused time.Dura
 		k.cfg.Log.Info("removing an unused image", "image", img.Names, "bytes", img.Size)
 		if err := k.cfg.Images.Remove(ctx, img.ID, func(id string) bool { return k.imagesInUse()[id] }); err != nil {
 			k.cfg.Log.Warn("cannot remove an image", "image", img.Names, "err", err)
+			continue
 		}
+		k.counts.imagesGone.WithLabelValues(reason).Inc()
 	}
 }
 

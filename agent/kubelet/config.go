@@ -19,6 +19,7 @@ import (
 	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/runtime/container"
 	"codeberg.org/skiff/skiff/runtime/image"
+	"codeberg.org/skiff/skiff/runtime/stats"
 )
 
 // Runtime runs sandboxes and containers; runtime/container.Manager does.
@@ -43,6 +44,10 @@ type Runtime interface {
 	GroupStats(name string) (container.Stats, error)
 	ContainerStats(containerID string) (container.Stats, error)
 	SandboxStats(sandboxID string) (container.Stats, error)
+	// Details for monitoring, and the cgroup that they are of.
+	ContainerDetail(containerID string) (stats.Detail, string, error)
+	SandboxDetail(sandboxID string) (stats.Detail, string, error)
+	GroupDetail(name string) (stats.Detail, string, error)
 }
 
 // Images is the image store; runtime/image.Store is.
@@ -130,8 +135,8 @@ type Config struct {
 	Thresholds         []eviction.Threshold
 	SoftGrace          time.Duration
 	PressureTransition time.Duration
-	// LayerUsage is how many bytes the writable layer of a container takes on disk; nil: not counted.
-	LayerUsage func(containerID string) (int64, error)
+	// LayerUsage is how many bytes and inodes the writable layer of a container takes on disk; nil: not counted.
+	LayerUsage func(containerID string) (bytes, inodes int64, err error)
 	// ImageGCHigh is the used share of the disk above which unused images are removed, until ImageGCLow is used (defaults 0.85 and 0.80; a high
 	// mark of 1 is never reached). An image is kept for ImageMinAge after its last use (default 2 min; negative: not at all), and removed
 	// after ImageMaxAge (0: never).

@@ -11,15 +11,15 @@ import (
 type counts struct {
 	registry *prometheus.Registry
 
-	podStart, podStartSLI, workerStart, statusSync prometheus.Histogram
-	firstNetworkPod                                prometheus.Gauge
-	workers, sandboxes, runtimeTook, imagePull     *prometheus.HistogramVec
-	storage, httpTook                              *prometheus.HistogramVec
-	runtimeOps, runtimeErrs, sandboxErrs           *prometheus.CounterVec
-	evictions, rejections, imagesGone              *prometheus.CounterVec
-	startedContainers, startErrs, httpRequests     *prometheus.CounterVec
-	startedPods, startedPodErrs, orphans           prometheus.Counter
-	httpInFlight                                   *prometheus.GaugeVec
+	podStart, podStartSLI, workerStart, statusSync, relist prometheus.Histogram
+	firstNetworkPod                                        prometheus.Gauge
+	workers, sandboxes, runtimeTook, imagePull             *prometheus.HistogramVec
+	storage, httpTook                                      *prometheus.HistogramVec
+	runtimeOps, runtimeErrs, sandboxErrs                   *prometheus.CounterVec
+	evictions, rejections, imagesGone                      *prometheus.CounterVec
+	startedContainers, startErrs, httpRequests             *prometheus.CounterVec
+	startedPods, startedPodErrs, orphans                   prometheus.Counter
+	httpInFlight                                           *prometheus.GaugeVec
 }
 
 // podStartBuckets are upstream's, in seconds.
@@ -55,6 +55,7 @@ func newCounts() *counts {
 		podStartSLI: histogram("kubelet_pod_start_sli_duration_seconds", "Seconds from a pod's creation until its containers ran and were seen to, without the time that images and init containers took.", podStartBuckets),
 		workerStart: histogram("kubelet_pod_worker_start_duration_seconds", "Seconds from when this node first saw a pod until its worker began.", def),
 		statusSync:  histogram("kubelet_pod_status_sync_duration_seconds", "Seconds that it took to write a pod's status.", []float64{0.010, 0.050, 0.100, 0.500, 1, 5, 10, 20, 30, 45, 60}),
+		relist:      histogram("kubelet_pleg_relist_duration_seconds", "Seconds that it took to pass on what the runtime told.", def),
 		workers:     histograms("kubelet_pod_worker_duration_seconds", "Seconds that one look at a pod took.", def, "operation_type"),
 		sandboxes:   histograms("kubelet_run_podsandbox_duration_seconds", "Seconds that it took to make a sandbox.", def, "runtime_handler"),
 		sandboxErrs: counters("kubelet_run_podsandbox_errors_total", "Sandboxes that could not be made.", "runtime_handler"),

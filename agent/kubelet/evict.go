@@ -2,8 +2,6 @@ package kubelet
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -29,14 +27,14 @@ type evictor struct {
 func (k *Kubelet) relieve(ctx context.Context) {
 	short := k.look()
 	if len(short) > 0 && short[0].Signal != eviction.MemoryAvailable && short[0].Resource == corev1.ResourceEphemeralStorage {
-		k.removeImages(ctx, func(time.Duration) bool { return true })
+		k.removeImages(ctx, "space", func(time.Duration) bool { return true })
 		short = k.look()
 	}
 	if len(short) == 0 || k.cfg.Now().Sub(k.evictor.evicted) <= settle {
 		return
 	}
 	k.evictor.evicted = k.cfg.Now()
-	k.evictOne(short[0])
+	k.evictOne(ctx, short[0])
 }
 
 func (k *Kubelet) look() []eviction.Shortage {
@@ -107,7 +105,7 @@ func threads() int64 {
 }
 
 // evictOne ends the pod that the node misses least.
-func (k *Kubelet) evictOne(s eviction.Shortage) {
+func (k *Kubelet) evictOne(ctx context.Context, s eviction.Shortage) {
 	var pods []eviction.Pod
 	for _, w := range k.workers() {
 		w.mu.Lock()
@@ -122,7 +120,7 @@ func (k *Kubelet) evictOne(s eviction.Shortage) {
 		}
 		requests := resourcehelper.PodRequests(p, resourcehelper.PodResourcesOptions{})
 		q := requests[s.Resource]
-		e.Request, e.Usage = q.Value(), k.usageOf(w, id, s.Resource)
+		e.Request, e.Usage = q.Value(), k.usageOf(ctx, w, id, s.Resource)
 		pods = append(pods, e)
 	}
 	v, ok := eviction.Victim(pods)
@@ -143,7 +141,7 @@ func (k *Kubelet) evictOne(s eviction.Shortage) {
 }
 
 // usageOf a pod, of the resource that is short.
-func (k *Kubelet) usageOf(w *worker, sandbox string, name corev1.ResourceName) int64 {
+func (k *Kubelet) usageOf(ctx context.Context, w *worker, sandbox string, name corev1.ResourceName) int64 {
 	switch name {
 	case corev1.ResourceMemory, eviction.ResourcePIDs:
 		st, err := k.cfg.Runtime.SandboxStats(sandbox)
@@ -155,26 +153,7 @@ func (k *Kubelet) usageOf(w *worker, sandbox string, name corev1.ResourceName) i
 		}
 		return int64(st.PIDs)
 	case eviction.ResourceInodes:
-		_, a := diskUse(w.dir())
-		_, b := diskUse(w.logDir())
-		return a + b
+		return diskUse(ctx, w.dir()).inodes + diskUse(ctx, w.logDir()).inodes
 	}
-	a, _ := diskUse(w.dir())
-	b, _ := diskUse(w.logDir())
-	return a + b
-}
-
-// diskUse of a directory, in bytes and files.
-func diskUse(dir string) (bytes, files int64) {
-	filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
-		if err != nil {
-			return nil
-		}
-		files++
-		if st, err := d.Info(); err == nil && st.Mode().IsRegular() {
-			bytes += st.Size()
-		}
-		return nil
-	})
-	return bytes, files
+	return diskUse(ctx, w.dir()).bytes + diskUse(ctx, w.logDir()).bytes
 }

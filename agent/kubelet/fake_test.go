@@ -15,6 +15,7 @@ import (
 
 	"codeberg.org/skiff/skiff/runtime/container"
 	"codeberg.org/skiff/skiff/runtime/image"
+	"codeberg.org/skiff/skiff/runtime/stats"
 )
 
 // fakeRuntime keeps sandboxes in memory. It outlives kubelets, as keepers outlive the daemon.
@@ -245,7 +246,21 @@ func (f *fakeRuntime) GroupStats(string) (container.Stats, error)    { return f.
 func (f *fakeRuntime) ContainerStats(string) (container.Stats, error) {
 	return container.Stats{Time: time.Now(), CPUNanos: 5e9, WorkingSet: 1 << 20}, nil
 }
-func (f *fakeRuntime) SandboxStats(id string) (container.Stats, error) { return f.ContainerStats(id) }
+func (f *fakeRuntime) SandboxStats(id string) (container.Stats, error) {
+	s, err := f.ContainerStats(id)
+	s.Interfaces = []stats.Network{{Name: "eth0", RxBytes: 1, TxBytes: 2}}
+	return s, err
+}
+
+func (f *fakeRuntime) ContainerDetail(id string) (stats.Detail, string, error) {
+	return stats.Detail{CPUShares: 2, CPUQuota: 1000, CPUPeriod: 100_000, MemoryLimit: 64 << 20, SwapLimit: 1 << 20}, "/fake/" + id, nil
+}
+func (f *fakeRuntime) SandboxDetail(id string) (stats.Detail, string, error) {
+	return f.ContainerDetail(id)
+}
+func (f *fakeRuntime) GroupDetail(id string) (stats.Detail, string, error) {
+	return f.ContainerDetail(id)
+}
 
 // fakeImages has every image but those named missing.
 type fakeImages struct {

@@ -52,6 +52,7 @@ func (k *Kubelet) sweep() {
 			continue
 		}
 		k.cfg.Log.Info("removing the sandbox of a pod that is gone", "pod", s.Spec.Labels[labelPodNamespace]+"/"+s.Spec.Labels[labelPodName], "sandbox", s.Spec.ID)
+		k.counts.orphans.Inc()
 		k.wg.Add(1)
 		go func() { defer k.wg.Done(); k.removeOrphan(ctx, s) }()
 	}

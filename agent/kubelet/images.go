@@ -63,6 +63,7 @@ func (w *worker) pull(ctx context.Context, pod *corev1.Pod, name string) error {
 	if err != nil {
 		return err
 	}
+	defer w.pulled(w.k.cfg.Now())
 	img, err := w.k.ensureImage(ctx, pod, c.Image, c.ImagePullPolicy, func(kind, reason, format string, args ...any) {
 		w.k.events.container(pod, name, kind, reason, format, args...)
 	})
@@ -117,8 +118,25 @@ func (k *Kubelet) ensureImage(ctx context.Context, pod *corev1.Pod, ref string, 
 		return nil, because(reason, err)
 	}
 	took := k.cfg.Now().Sub(begun).Truncate(time.Millisecond)
+	k.counts.imagePull.WithLabelValues(sizeClass(img.Size)).Observe(took.Seconds())
+	k.imageUsed(img.ID)
 	say(corev1.EventTypeNormal, "Pulled", "Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.", ref, took, took, img.Size)
 	return img, nil
+}
+
+// sizeClass of an image, as upstream's metric has them.
+func sizeClass(bytes int64) string {
+	const mib, gib = 1 << 20, 1 << 30
+	for _, c := range []struct {
+		above int64
+		name  string
+	}{{100 * gib, "GT100GB"}, {60 * gib, "60GB-100GB"}, {40 * gib, "40GB-60GB"}, {30 * gib, "30GB-40GB"}, {20 * gib, "20GB-30GB"}, {10 * gib, "10GB-20GB"}, {5 * gib, "5GB-10GB"},
+		{gib, "1GB-5GB"}, {500 * mib, "500MB-1GB"}, {100 * mib, "100MB-500MB"}, {10 * mib, "10MB-100MB"}, {0, "0-10MB"}} {
+		if bytes > c.above {
+			return c.name
+		}
+	}
+	return ""
 }
 
 // layers of an image volume.

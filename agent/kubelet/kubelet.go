@@ -34,9 +34,12 @@ type Kubelet struct {
 	evictor evictor
 	usage   imageUsage
 	counts  *counts
-	v2      bool // cgroup v2 alone
-	armor   armor
-	started time.Time
+	measure measurer
+	// firstPod is the first one on the pod network.
+	firstPod sync.Once
+	v2       bool // cgroup v2 alone
+	armor    armor
+	started  time.Time
 
 	wg sync.WaitGroup // workers
 
@@ -62,7 +65,7 @@ func New(cfg Config) (*Kubelet, error) {
 	cfg.Runtime = counted{cfg.Runtime, counts}
 	k := &Kubelet{cfg: cfg, counts: counts, v2: cgroups.IsCgroup2UnifiedMode(), armor: hostArmor(), started: cfg.Now(),
 		pods: map[types.UID]*worker{}, mirrors: map[types.NamespacedName]*corev1.Pod{}, finished: map[types.UID]bool{}, cpu: map[string]cpuSample{},
-		groups: groups{have: map[string]container.Resources{}}, usage: imageUsage{last: map[string]time.Time{}}}
+		groups: groups{have: map[string]container.Resources{}}, usage: imageUsage{last: map[string]time.Time{}}, measure: measurer{have: map[string]*measured{}}}
 	k.objects = objects.New(objects.Config{Client: cfg.Client, Dir: filepath.Join(cfg.Paths.Data, "agent", "objects"),
 		Changed: k.objectChanged, NodeUID: k.nodeUID, Log: cfg.Log, Now: cfg.Now})
 	k.volumes = volume.New(volume.Config{Dir: cfg.Paths.Pods(), Memory: k.memoryDir(), Objects: k.objects,
@@ -129,7 +132,9 @@ func (k *Kubelet) dispatch(ctx context.Context) error {
 			if !ok {
 				return nil
 			}
+			begun := time.Now()
 			k.wake(uidOfSandbox(e.SandboxID))
+			k.counts.relist.Observe(time.Since(begun).Seconds())
 		}
 	}
 }
@@ -208,6 +213,7 @@ func (k *Kubelet) forget(w *worker, objectLeft bool) {
 	if k.pods[w.uid] == w {
 		delete(k.pods, w.uid)
 	}
+	go k.probes.Gone(w.uid)
 	if objectLeft {
 		k.finished[w.uid] = true
 	}

@@ -2,9 +2,7 @@ package kubelet
 
 import (
 	"context"
-	"io/fs"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -55,7 +53,7 @@ func (k *Kubelet) localUse(ctx context.Context, pod *corev1.Pod, sandbox string)
 	for i := range pod.Spec.Volumes {
 		if e := pod.Spec.Volumes[i].EmptyDir; e != nil && e.Medium == corev1.StorageMediumDefault {
 			name := pod.Spec.Volumes[i].Name
-			use.Volumes[name] = allocated(ctx, k.volumes.Path(pod, name))
+			use.Volumes[name] = diskUse(ctx, k.volumes.Path(pod, name)).bytes
 		}
 	}
 	sb, _ := k.cfg.Runtime.Sandbox(sandbox)
@@ -63,33 +61,14 @@ func (k *Kubelet) localUse(ctx context.Context, pod *corev1.Pod, sandbox string)
 	for _, c := range sb.Containers {
 		name := c.Spec.Labels[labelContainer]
 		if c.State == container.Running && k.cfg.LayerUsage != nil {
-			if n, err := k.cfg.LayerUsage(c.Spec.ID); err == nil {
+			if n, _, err := k.cfg.LayerUsage(c.Spec.ID); err == nil {
 				use.Containers[name] += n
 			}
 		}
 		if !logged[name] && c.Spec.LogPath != "" {
 			logged[name] = true
-			use.Containers[name] += allocated(ctx, filepath.Dir(c.Spec.LogPath))
+			use.Containers[name] += diskUse(ctx, filepath.Dir(c.Spec.LogPath)).bytes
 		}
 	}
 	return use
-}
-
-// allocated is the disk space that a directory takes, as far as it can be read.
-func allocated(ctx context.Context, dir string) (n int64) {
-	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if ctx.Err() != nil {
-			return filepath.SkipAll
-		}
-		if err != nil {
-			return nil // deleted while walking
-		}
-		if info, err := d.Info(); err == nil {
-			if st, ok := info.Sys().(*syscall.Stat_t); ok {
-				n += st.Blocks * 512
-			}
-		}
-		return nil
-	})
-	return n
 }

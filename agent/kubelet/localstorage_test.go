@@ -13,7 +13,7 @@ import (
 
 func TestAPodThatWritesTooMuchIsEvicted(t *testing.T) {
 	r := newRig(t, fakeServer())
-	r.cfg.LayerUsage = func(string) (int64, error) { return 3 << 20, nil }
+	r.cfg.LayerUsage = func(string) (int64, int64, error) { return 3 << 20, 1, nil }
 	r.start()
 	limit := resource.MustParse("1Mi")
 	r.create(testPod("volume", func(p *corev1.Pod) {

@@ -50,6 +50,7 @@ func (w *worker) tell(ctx context.Context, pod *corev1.Pod, have plan.Have, p pl
 	}
 	st := status.Compute(status.Input{Pod: base, Have: have, Plan: p, PodIPs: texts(w.ips), HostIPs: texts(w.k.cfg.NodeIPs), Details: w.details, Resize: w.resizeLocked(pod, have), Now: now})
 	w.report.now = st
+	w.noteRunning(&st, now)
 	wake := time.Time{}
 	if v := w.volumes; v != nil {
 		wake = v.Refresh
@@ -125,6 +126,7 @@ func (w *worker) send(ctx context.Context, pod *corev1.Pod, st corev1.PodStatus)
 	defer cancel()
 	var got *corev1.Pod
 	var err error
+	defer func(begun time.Time) { w.k.counts.statusSync.Observe(time.Since(begun).Seconds()) }(time.Now())
 	if w.static {
 		got, err = w.k.sendMirror(cctx, pod, st)
 	} else {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -177,8 +178,13 @@ func (w *worker) retire(s container.Sandbox) {
 func (w *worker) setUpVolumes(ctx context.Context, pod *corev1.Pod) error {
 	w.mu.Lock()
 	w.stale = false // a change from now on makes it stale again
+	first := w.volumes == nil
 	w.mu.Unlock()
+	begun := time.Now()
 	m, err := w.k.volumes.SetUp(ctx, volume.Input{Pod: w.podWithAddresses(pod), Allocatable: w.k.node.allocatable()})
+	if first {
+		w.k.countMounts(pod, begun, err)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err != nil {

@@ -50,7 +50,7 @@ func (k *Kubelet) Handler() http.Handler {
 	if auth == nil {
 		auth = httpapi.Certificates{}
 	}
-	return httpapi.New(httpapi.Config{Node: view{k}, Authorizer: auth, ReadLogs: k.readLogs, Log: k.cfg.Log})
+	return k.countRequests(httpapi.New(httpapi.Config{Node: view{k}, Authorizer: auth, ReadLogs: k.readLogs, Log: k.cfg.Log}))
 }
 
 func (k *Kubelet) readLogs(ctx context.Context, w io.Writer, path string, o httpapi.LogOptions) error {

@@ -32,11 +32,14 @@ func (w *worker) startContainer(ctx context.Context, pod *corev1.Pod, s plan.Ste
 		return because("CreateContainerConfigError", err)
 	}
 	w.k.imageUsed(use.id)
+	containerType := containerTypes[kind]
+	w.k.counts.startedContainers.WithLabelValues(containerType).Inc()
 	got, err := w.k.cfg.Runtime.Start(context.WithoutCancel(ctx), sandbox, spec)
 	w.mu.Lock()
 	delete(w.images, c.Name) // the next start asks the pull policy again
 	w.mu.Unlock()
 	if err != nil {
+		w.k.counts.startErrs.WithLabelValues(containerType, "RunContainerError").Inc()
 		if w.listed(sandbox, spec.ID) {
 			w.k.events.container(pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: %v", err)
 			w.prune(ctx, sandbox, c.Name)
@@ -55,6 +58,9 @@ func (w *worker) startContainer(ctx context.Context, pod *corev1.Pod, s plan.Ste
 	w.prune(ctx, sandbox, c.Name)
 	return nil
 }
+
+// containerTypes are the names that upstream's metrics have for them.
+var containerTypes = [...]string{initial: "init_container", regular: "container", ephemeral: "ephemeral_container"}
 
 func (w *worker) listed(sandbox, id string) bool {
 	s, _ := w.k.cfg.Runtime.Sandbox(sandbox)

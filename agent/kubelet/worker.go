@@ -58,6 +58,8 @@ type worker struct {
 	pending refusal           // why it has not given what the pod asks for
 	actual  map[string]actual // what running containers were given, by id
 
+	timing timing
+
 	report reporter
 	gone   bool
 	ended  chan struct{} // closed when the worker has returned
@@ -175,6 +177,7 @@ func (w *worker) current() *corev1.Pod {
 // run is the worker's goroutine.
 func (w *worker) run(ctx context.Context) {
 	defer w.wg.Wait()
+	w.k.counts.workerStart.Observe(w.k.cfg.Now().Sub(w.first).Seconds())
 	w.adopt(ctx)
 	w.k.objects.Want(w.uid, objects.References(w.current()))
 	timer := time.NewTimer(time.Hour)
@@ -190,6 +193,7 @@ func (w *worker) run(ctx context.Context) {
 		w.apply(ctx, p, have.Tasks)
 		w.noteHalt(p, have)
 		wake := w.tell(ctx, pod, have, p, now)
+		w.countLook(p, now)
 		if !p.Wake.IsZero() && (wake.IsZero() || p.Wake.Before(wake)) {
 			wake = p.Wake
 		}

@@ -17,6 +17,37 @@ func (m *Manager) ContainerStats(containerID string) (Stats, error) {
 	return m.readStats(m.cgroupPath(c.sandbox.info.Spec, containerID))
 }
 
+// ContainerDetail reads what monitoring wants to know of a container's cgroup, and where that is.
+func (m *Manager) ContainerDetail(containerID string) (stats.Detail, string, error) {
+	c, err := m.container(containerID)
+	if err != nil {
+		return stats.Detail{}, "", err
+	}
+	return m.readDetail(m.cgroupPath(c.sandbox.info.Spec, containerID))
+}
+
+// SandboxDetail reads the same of a sandbox's cgroup.
+func (m *Manager) SandboxDetail(sandboxID string) (stats.Detail, string, error) {
+	s, err := m.sandbox(sandboxID)
+	if err != nil {
+		return stats.Detail{}, "", err
+	}
+	return m.readDetail(m.cgroupPath(s.info.Spec, ""))
+}
+
+// GroupDetail reads the same of a cgroup above sandboxes.
+func (m *Manager) GroupDetail(name string) (stats.Detail, string, error) {
+	return m.readDetail(m.groupPath(name))
+}
+
+func (m *Manager) readDetail(cgroup string) (stats.Detail, string, error) {
+	cm, err := newCgroup(cgroup, &cgroups.Resources{SkipDevices: true})
+	if err != nil {
+		return stats.Detail{}, "", err
+	}
+	return stats.CgroupDetail(cm.GetPaths()), cgroup, nil
+}
+
 // SandboxStats reads the sandbox's cgroup, which counts its containers and its keeper, and its eth0.
 func (m *Manager) SandboxStats(sandboxID string) (Stats, error) {
 	s, err := m.sandbox(sandboxID)
@@ -34,9 +65,7 @@ func (m *Manager) SandboxStats(sandboxID string) (Stats, error) {
 		return Stats{}, err
 	}
 	if !spec.HostNetwork {
-		if n, err := stats.Interface(pid, "eth0"); err == nil { // it may not be connected yet
-			out.RxBytes, out.RxErrors, out.TxBytes, out.TxErrors = n.RxBytes, n.RxErrors, n.TxBytes, n.TxErrors
-		}
+		out.Interfaces, _ = stats.Interfaces(pid) // it may not be connected yet
 	}
 	return out, nil
 }

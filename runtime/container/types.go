@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"codeberg.org/skiff/skiff/runtime/keeper"
+	"codeberg.org/skiff/skiff/runtime/stats"
 )
 
 // Config of a Manager.
@@ -211,8 +212,8 @@ type Stats struct {
 	MemoryUsage, WorkingSet, RSS uint64
 	PageFaults, MajorPageFaults  uint64
 	PIDs                         uint64
-	// Network is of the sandbox's eth0; zero for a container.
-	RxBytes, RxErrors, TxBytes, TxErrors uint64
+	// Interfaces of the sandbox's network namespace; none for a container, and for a sandbox in the host's.
+	Interfaces []stats.Network
 }
 
 // NetNSFile is an open network namespace, for what must run inside it.

@@ -24,7 +24,11 @@ type Usage struct {
 }
 
 // Network counters of an interface.
-type Network struct{ RxBytes, RxErrors, TxBytes, TxErrors uint64 }
+type Network struct {
+	Name                                    string
+	RxBytes, RxPackets, RxErrors, RxDropped uint64
+	TxBytes, TxPackets, TxErrors, TxDropped uint64
+}
 
 // Cgroup reads the usage of a cgroup. paths are as the cgroups library gives them: one directory a v1 controller, "" the v2
 // one. A controller that is not there counts as zero; no cgroup at all is os.ErrNotExist.
@@ -73,14 +77,27 @@ func less(a, b uint64) uint64 {
 	return a - b
 }
 
-func number(path string) uint64 {
-	b, err := os.ReadFile(path)
+// number in a file; 0 for none, "max" and -1.
+func number(path string) uint64 { return parse(strings.TrimSpace(text(path))) }
+
+func parse(s string) uint64 {
+	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {
 		return 0
 	}
-	n, _ := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
 	return n
 }
+
+// text of a file; "" when it is not there.
+func text(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+func lines(path string) uint64 { return uint64(strings.Count(text(path), "\n")) }
 
 // keyed reads lines of "key value".
 func keyed(path string) (map[string]uint64, error) {
@@ -103,30 +120,41 @@ var ErrNoInterface = errors.New("no such network interface")
 
 // Interface reads an interface's counters in the network namespace of a process.
 func Interface(pid int, name string) (Network, error) {
-	f, err := os.Open(fmt.Sprintf("/proc/%d/net/dev", pid))
+	all, err := Interfaces(pid)
 	if err != nil {
 		return Network{}, err
 	}
-	defer f.Close()
-	s := bufio.NewScanner(f)
-	for s.Scan() {
-		if n, ok := parseInterface(s.Text(), name); ok {
+	for _, n := range all {
+		if n.Name == name {
 			return n, nil
 		}
-	}
-	if err := s.Err(); err != nil {
-		return Network{}, err
 	}
 	return Network{}, fmt.Errorf("%s: %w", name, ErrNoInterface)
 }
 
-// parseInterface reads a line of /proc/net/dev: "name: rx bytes packets errs … (8 fields) tx bytes packets errs …".
-func parseInterface(line, name string) (Network, bool) {
+// Interfaces reads the counters of all interfaces but lo in the network namespace of a process.
+func Interfaces(pid int) (out []Network, err error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/net/dev", pid))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	s := bufio.NewScanner(f)
+	for s.Scan() {
+		if n, ok := parseInterface(s.Text()); ok && n.Name != "lo" {
+			out = append(out, n)
+		}
+	}
+	return out, s.Err()
+}
+
+// parseInterface reads a line of /proc/net/dev: "name: rx bytes packets errs drop … (8 fields) tx bytes packets errs drop …".
+func parseInterface(line string) (Network, bool) {
 	iface, rest, ok := strings.Cut(line, ":")
 	f := strings.Fields(rest)
-	if !ok || strings.TrimSpace(iface) != name || len(f) < 11 {
+	if !ok || len(f) < 12 {
 		return Network{}, false
 	}
-	at := func(i int) uint64 { n, _ := strconv.ParseUint(f[i], 10, 64); return n }
-	return Network{RxBytes: at(0), RxErrors: at(2), TxBytes: at(8), TxErrors: at(10)}, true
+	return Network{Name: strings.TrimSpace(iface), RxBytes: parse(f[0]), RxPackets: parse(f[1]), RxErrors: parse(f[2]), RxDropped: parse(f[3]),
+		TxBytes: parse(f[8]), TxPackets: parse(f[9]), TxErrors: parse(f[10]), TxDropped: parse(f[11])}, true
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -58,19 +59,46 @@ func TestCgroup(t *testing.T) {
 
 func TestInterface(t *testing.T) {
 	line := "  eth0:  123456     100    1    2    0     0          0         0   654321     200    3    0    0     0       0          0"
-	got, ok := parseInterface(line, "eth0")
-	if want := (Network{RxBytes: 123456, RxErrors: 1, TxBytes: 654321, TxErrors: 3}); !ok || got != want {
+	got, ok := parseInterface(line)
+	if want := (Network{Name: "eth0", RxBytes: 123456, RxPackets: 100, RxErrors: 1, RxDropped: 2, TxBytes: 654321, TxPackets: 200, TxErrors: 3}); !ok || got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	for _, line := range []string{"", "eth0:", "eth0: 1 2 3", "Inter-|   Receive", " eth00: 1 2 3 4 5 6 7 8 9 10 11 12"} {
-		if _, ok := parseInterface(line, "eth0"); ok {
+	for _, line := range []string{"", "eth0:", "eth0: 1 2 3", "Inter-|   Receive"} {
+		if _, ok := parseInterface(line); ok {
 			t.Errorf("%q is taken for eth0", line)
 		}
 	}
-	if _, err := Interface(os.Getpid(), "lo"); err != nil {
-		t.Error(err)
+	if all, err := Interfaces(os.Getpid()); err != nil || slices.ContainsFunc(all, func(n Network) bool { return n.Name == "lo" }) {
+		t.Errorf("%v %v", all, err)
 	}
 	if _, err := Interface(os.Getpid(), "nope0"); !errors.Is(err, ErrNoInterface) {
 		t.Error(err)
+	}
+}
+
+func TestDetail(t *testing.T) {
+	v2, v1 := tree(t, map[string]string{
+		"cpu.stat": "usage_usec 5\nuser_usec 3\nsystem_usec 2\nnr_periods 10\nnr_throttled 4\nthrottled_usec 6\n", "cpu.weight": "1\n", "cpu.max": "50000 100000\n",
+		"memory.stat": "file 100\nfile_mapped 10\nkernel 5\n", "memory.swap.current": "7\n", "memory.swap.max": "max\n", "memory.max": "1000\n", "memory.peak": "900\n",
+		"memory.events": "max 2\noom_kill 1\n", "pids.current": "3\n", "pids.max": "max\n", "cgroup.procs": "1\n2\n",
+		"io.stat": "8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0\n8:16 rbytes=1 wbytes=2 rios=1 wios=1\n",
+	}), tree(t, map[string]string{
+		"cpuacct/cpuacct.stat": "user 1\nsystem 2\n", "cpu/cpu.stat": "nr_periods 10\nnr_throttled 4\nthrottled_time 6000\n", "cpu/cpu.shares": "2\n", "cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n",
+		"memory/memory.stat":               "total_cache 100\ntotal_mapped_file 10\ntotal_swap 7\nhierarchical_memory_limit 1000\nhierarchical_memsw_limit 9223372036854771712\n",
+		"memory/memory.max_usage_in_bytes": "900\n", "memory/memory.failcnt": "2\n", "memory/memory.kmem.usage_in_bytes": "5\n", "memory/memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n", "memory/cgroup.procs": "1\n2\n",
+		"pids/pids.current": "3\n", "pids/pids.max": "max\n",
+		"blkio/blkio.throttle.io_service_bytes_recursive": "8:0 Read 10\n8:0 Write 20\n8:16 Read 1\n8:16 Write 2\nTotal 33\n", "blkio/blkio.throttle.io_serviced_recursive": "8:0 Read 2\n8:0 Write 3\nTotal 5\n",
+	})
+	want := Detail{CPUPeriods: 10, CPUThrottled: 4, CPUThrottledNanos: 6000, CPUShares: 2, CPUPeriod: 100000, MemoryLimit: 1000, Cache: 100, MappedFile: 10, Kernel: 5, Swap: 7,
+		MaxUsage: 900, Failures: 2, OOMKills: 1, Threads: 3, Processes: 2, ReadBytes: 11, WriteBytes: 22, Reads: 2, Writes: 3}
+	v2want, v1want := want, want
+	v2want.CPUUserNanos, v2want.CPUSystemNanos, v2want.CPUQuota = 3000, 2000, 50000
+	v1want.CPUUserNanos, v1want.CPUSystemNanos = 10_000_000, 20_000_000
+	if got := CgroupDetail(map[string]string{"": v2}); got != v2want {
+		t.Errorf("v2: %+v, want %+v", got, v2want)
+	}
+	paths := map[string]string{"memory": v1 + "/memory", "cpuacct": v1 + "/cpuacct", "cpu": v1 + "/cpu", "pids": v1 + "/pids", "blkio": v1 + "/blkio"}
+	if got := CgroupDetail(paths); got != v1want {
+		t.Errorf("v1: %+v, want %+v", got, v1want)
 	}
 }

@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -59,7 +60,7 @@ func (v *reviewer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type scraped struct{ node }
 
 func (scraped) Pods() []*corev1.Pod { return nil }
-func (scraped) Metrics(w io.Writer, _ string) error {
+func (scraped) Metrics(_ context.Context, w io.Writer, _ string) error {
 	_, err := io.WriteString(w, "metric 1\n")
 	return err
 }

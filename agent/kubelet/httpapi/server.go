@@ -9,12 +9,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	stats "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
 	"codeberg.org/skiff/skiff/runtime/container"
 )
@@ -44,8 +46,9 @@ type Node interface {
 	Attach(ctx context.Context, id string, spec container.AttachSpec) error
 	// Dial a port in the pod's network namespace.
 	Dial(ctx context.Context, pod *corev1.Pod, port int32) (net.Conn, error)
-	Summary() *Summary
-	Metrics(w io.Writer, path string) error
+	// Summary of the node and its pods; onlyCPU leaves out all but CPU time and memory.
+	Summary(ctx context.Context, onlyCPU bool) *stats.Summary
+	Metrics(ctx context.Context, w io.Writer, path string) error
 	Configz() any
 }
 
@@ -90,7 +93,14 @@ func New(cfg Config) *Server {
 	}
 	handle("/portForward/{namespace}/{pod}", s.portForward)
 	handle("/portForward/{namespace}/{pod}/{uid}", s.portForward)
-	handle("GET /stats/summary", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.cfg.Node.Summary()) })
+	handle("GET /stats/summary", func(w http.ResponseWriter, r *http.Request) {
+		onlyCPU, err := onlyCPU(r)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		writeJSON(w, s.cfg.Node.Summary(r.Context(), onlyCPU))
+	})
 	handle("GET /configz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.cfg.Node.Configz()) })
 	for _, p := range []string{"/metrics", "/metrics/cadvisor", "/metrics/resource", "/metrics/probes"} {
 		handle("GET "+p, s.metrics)
@@ -110,6 +120,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.mux.ServeHTTP(w, r)
 	}
+}
+
+func onlyCPU(r *http.Request) (bool, error) {
+	const name = "only_cpu_and_memory"
+	if v := r.URL.Query().Get(name); v != "" {
+		only, err := strconv.ParseBool(v)
+		if err != nil {
+			return false, fmt.Errorf("%s=%s is not a boolean", name, v)
+		}
+		return only, nil
+	}
+	return false, nil
 }
 
 func writeJSON(w http.ResponseWriter, v any) {
@@ -132,7 +154,7 @@ func (s *Server) pods(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	if err := s.cfg.Node.Metrics(w, strings.TrimPrefix(r.URL.Path, "/metrics")); err != nil {
+	if err := s.cfg.Node.Metrics(r.Context(), w, strings.TrimPrefix(r.URL.Path, "/metrics")); err != nil {
 		s.cfg.Log.Warn("cannot write metrics", "path", r.URL.Path, "err", err)
 	}
 }

@@ -151,6 +151,17 @@ func (m *Manager) Counts() map[Count]uint64 {
 	return out
 }
 
+// Gone forgets the counts of a pod that is gone.
+func (m *Manager) Gone(uid types.UID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for c := range m.counts {
+		if c.UID == uid {
+			delete(m.counts, c)
+		}
+	}
+}
+
 // loop runs one probe until ctx ends, or it has nothing more to say.
 func (m *Manager) loop(ctx context.Context, t Target, kind string, p *corev1.Probe, gate <-chan struct{}, passed func()) {
 	m.wg.Add(1)
