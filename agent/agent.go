@@ -26,6 +26,7 @@ import (
 	"codeberg.org/skiff/skiff/agent/kubelet"
 	"codeberg.org/skiff/skiff/agent/kubelet/httpapi"
 	"codeberg.org/skiff/skiff/agent/podnet"
+	"codeberg.org/skiff/skiff/internal/iptables"
 	"codeberg.org/skiff/skiff/internal/version"
 	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/netproxy"
@@ -47,6 +48,7 @@ type Agent struct {
 	snapshots  *snapshot.Store
 	containers *container.Manager
 	cluster    *cluster.Cache // nil when standing alone
+	rules      *iptables.Owner
 	network    *podnet.Network
 	proxy      *netproxy.Proxy // nil when standing alone
 	dns        *dns.Server     // nil when standing alone
@@ -89,13 +91,14 @@ func (a *Agent) openRuntime() (err error) {
 
 func (a *Agent) wireNetwork() (err error) {
 	log := a.cfg.Log
+	a.rules = iptables.NewOwner(log.With("component", "iptables"))
 	net := podnet.Config{NodeName: a.cfg.NodeName, NodeIPs: a.settings.ips, ClusterCIDRs: []netip.Prefix{standaloneCIDR},
-		StateDir: filepath.Join(a.cfg.Paths.Data, "agent", "network"), Log: log.With("component", "podnet")}
+		StateDir: filepath.Join(a.cfg.Paths.Data, "agent", "network"), Rules: a.rules, Log: log.With("component", "podnet")}
 	if a.member == nil {
 		if a.network, err = podnet.New(net); err != nil {
 			return err
 		}
-		a.proxy, err = netproxy.New(netproxy.Config{NodeName: a.cfg.NodeName, Source: noServices{}, ClusterCIDRs: net.ClusterCIDRs, Log: log.With("component", "netproxy")})
+		a.proxy, err = netproxy.New(netproxy.Config{NodeName: a.cfg.NodeName, Source: noServices{}, ClusterCIDRs: net.ClusterCIDRs, Rules: a.rules, Log: log.With("component", "netproxy")})
 		return err
 	}
 	proxyClient, err := kubernetes.NewForConfig(a.member.Proxy)
@@ -113,7 +116,7 @@ func (a *Agent) wireNetwork() (err error) {
 		return err
 	}
 	a.proxy, err = netproxy.New(netproxy.Config{NodeName: a.cfg.NodeName, Source: a.cluster, ClusterCIDRs: a.member.ClusterCIDRs,
-		ServiceCIDRs: a.member.ServiceCIDRs, LocalAddrs: a.member.ClusterDNS, Log: log.With("component", "netproxy")})
+		ServiceCIDRs: a.member.ServiceCIDRs, LocalAddrs: a.member.ClusterDNS, Rules: a.rules, Log: log.With("component", "netproxy")})
 	if err != nil {
 		return err
 	}
@@ -211,6 +214,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	run("image socket", func(ctx context.Context) error {
 		return imageapi.Serve(ctx, ImageSocket(a.cfg.Paths), imageapi.Handler(a.images, a.imageInUse))
 	})
+	run("iptables rules", a.rules.Run)
 	run("service proxy", a.proxy.Run)
 	if a.member != nil {
 		run("cluster cache", a.cluster.Run)

@@ -2,7 +2,7 @@
 //
 // observe: a subscriber of the Source notes which Services changed. decide: render makes the rules of one Service as a
 // value, without looking at anything else; a ruleset puts all of them together with the chains that lead to them. apply:
-// netproxy/iptables writes the chains that differ, in one transaction a table.
+// internal/iptables writes the chains that differ, in one transaction a table.
 //
 // How a packet finds its Service (nat table; the filter table never changes):
 //

@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"strings"
 
-	"codeberg.org/skiff/skiff/netproxy/iptables"
+	"codeberg.org/skiff/skiff/internal/iptables"
 )
 
 // HostPort leads from a port of the node to a port of a pod.

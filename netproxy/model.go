@@ -10,7 +10,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"codeberg.org/skiff/skiff/netproxy/iptables"
+	"codeberg.org/skiff/skiff/internal/iptables"
 )
 
 // endpoint is where a connection may be sent.

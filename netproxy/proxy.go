@@ -15,17 +15,14 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"codeberg.org/skiff/skiff/netproxy/iptables"
+	"codeberg.org/skiff/skiff/internal/iptables"
 )
 
 const (
 	// window is how long after the first change others are waited for, so that a Service and its slice are one write.
-	window = 2 * time.Millisecond
-	// verifyEvery is how often the jumps into our chains are looked for, in case a firewall tool flushed the tables. There
-	// is no event for it in the legacy backend.
-	verifyEvery = time.Minute
-	retryFirst  = 500 * time.Millisecond
-	retryLast   = 30 * time.Second
+	window     = 2 * time.Millisecond
+	retryFirst = 500 * time.Millisecond
+	retryLast  = 30 * time.Second
 )
 
 // families in the order in which they are written.
@@ -52,7 +49,9 @@ type Config struct {
 	ServiceCIDRs []netip.Prefix
 	// LocalAddrs are cluster IPs that this node serves itself, e.g. cluster DNS; they get no rules.
 	LocalAddrs []netip.Addr
-	Log        *slog.Logger
+	// Rules has the writers of this machine and puts back what others remove; nil for one of the proxy's own, which does not run.
+	Rules *iptables.Owner
+	Log   *slog.Logger
 }
 
 // Proxy makes Services work on one node.
@@ -87,6 +86,9 @@ func New(cfg Config) (*Proxy, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Rules == nil {
+		cfg.Rules = iptables.NewOwner(nil)
+	}
 	log := cfg.Log.With("component", "netproxy")
 	p := &Proxy{
 		cfg: cfg, log: log,
@@ -99,7 +101,7 @@ func New(cfg Config) (*Proxy, error) {
 			p.families = append(p.families, &familyRules{
 				family: family,
 				rules:  newRuleset(newRenderer(cfg, family), ofFamily(cfg.ServiceCIDRs, family)),
-				writer: iptables.NewWriter(iptables.Host{Family: family}, chainPrefix),
+				writer: cfg.Rules.Writer(family, chainPrefix),
 			})
 		}
 	}
@@ -183,8 +185,6 @@ func (p *Proxy) Run(ctx context.Context) error {
 	if err := allowLocalnet(p.families); err != nil {
 		p.log.Warn("node ports will not work on 127.0.0.1", "error", err)
 	}
-	verify := time.NewTicker(verifyEvery)
-	defer verify.Stop()
 	var retry <-chan time.Time
 	delay := retryFirst
 	for {
@@ -194,10 +194,6 @@ func (p *Proxy) Run(ctx context.Context) error {
 		case <-p.wake:
 			pause(ctx, window)
 		case <-retry:
-		case <-verify.C:
-			if p.intact(ctx) {
-				continue
-			}
 		}
 		retry = nil
 		if err := p.sync(ctx); err != nil && ctx.Err() == nil {
@@ -271,19 +267,6 @@ func (p *Proxy) observe() (waiting []chan struct{}) {
 func (f *familyRules) put(key string, now part) {
 	old := f.rules.put(key, now)
 	f.stale.changed(old, now)
-}
-
-// intact looks whether somebody removed our jumps.
-func (p *Proxy) intact(ctx context.Context) bool {
-	all := true
-	for _, f := range p.families {
-		ok, err := f.writer.Verify(ctx)
-		if !ok && ctx.Err() == nil {
-			p.log.Warn("the rules of Services were changed by somebody else; writing them again", "family", int(f.family), "error", err)
-			all = false
-		}
-	}
-	return all
 }
 
 // CleanUp removes everything that a proxy ever puts into the kernel's tables.

@@ -21,8 +21,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"codeberg.org/skiff/skiff/internal/iptables"
 	"codeberg.org/skiff/skiff/internal/netnstest"
-	"codeberg.org/skiff/skiff/netproxy/iptables"
 )
 
 // source is a Source that tests write to.
@@ -94,6 +94,7 @@ func (n *node) start() {
 	if testing.Verbose() {
 		cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
+	cfg.Rules = iptables.NewOwner(cfg.Log)
 	p, err := New(cfg)
 	if err != nil {
 		n.t.Fatal(err)
@@ -101,6 +102,7 @@ func (n *node) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { p.Run(ctx) })
+	wg.Go(func() { cfg.Rules.Run(ctx) })
 	n.proxy, n.stop = p, func() { cancel(); wg.Wait() }
 	n.flush()
 }
@@ -381,12 +383,16 @@ func TestServices(t *testing.T) {
 		t.Errorf("%d jumps from PREROUTING, want 1", c)
 	}
 
-	// Somebody flushes the table.
-	shell(t, "iptables -t nat -F")
-	if n.proxy.intact(context.Background()) {
-		t.Error("the flushed table was not noticed")
+	// Somebody flushes the table, or a chain of ours.
+	for _, flush := range []string{"iptables -t nat -F", "iptables -t nat -F SKIFF-SVC-ENTRY"} {
+		shell(t, flush)
+		deadline := time.Now().Add(time.Minute)
+		for got, err := ask(nil, "tcp4", "10.43.1.1:80"); err != nil; got, err = ask(nil, "tcp4", "10.43.1.1:80") {
+			if time.Now().After(deadline) {
+				t.Fatalf("after %s: %q, %v", flush, got, err)
+			}
+		}
 	}
-	n.flush()
 	n.expect(nil, "tcp4", "10.43.1.1:80", "a 10.42.0.1", "b 10.42.0.1")
 
 	n.stop()

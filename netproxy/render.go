@@ -8,12 +8,11 @@ import (
 	"strconv"
 	"strings"
 
-	"codeberg.org/skiff/skiff/internal/wellknown"
-	"codeberg.org/skiff/skiff/netproxy/iptables"
+	"codeberg.org/skiff/skiff/internal/iptables"
 )
 
 const (
-	chainPrefix = wellknown.ChainPrefix + "SVC-"
+	chainPrefix = iptables.Services
 
 	markMasquerade = "-j MARK --set-xmark " + iptables.MarkMasquerade
 	markReject     = "-j MARK --set-xmark " + iptables.MarkReject

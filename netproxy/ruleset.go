@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"codeberg.org/skiff/skiff/netproxy/iptables"
+	"codeberg.org/skiff/skiff/internal/iptables"
 )
 
 const (

@@ -13,8 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"codeberg.org/skiff/skiff/internal/iptables"
 	"codeberg.org/skiff/skiff/internal/wellknown"
-	"codeberg.org/skiff/skiff/netproxy/iptables"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected parts of testdata")

@@ -11,8 +11,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"codeberg.org/skiff/skiff/internal/iptables"
 	"codeberg.org/skiff/skiff/internal/wellknown"
-	"codeberg.org/skiff/skiff/netproxy/iptables"
 )
 
 // Nodes is where podnet learns of the cluster's nodes; agent/cluster implements it.
@@ -44,7 +44,9 @@ type Config struct {
 	PublishVTEP func(ctx context.Context, value string) error
 	// OnReady is called after each Setup, on a goroutine of its own; it must return at once.
 	OnReady func()
-	Log     *slog.Logger
+	// Rules has the writers of this machine and puts back what others remove; nil for one of the network's own, which does not run.
+	Rules *iptables.Owner
+	Log   *slog.Logger
 }
 
 // ErrNotReady is what Attach returns before Setup has been given the node's pod CIDRs.
@@ -56,7 +58,6 @@ type Network struct {
 	log       *slog.Logger
 	addresses *addresses
 	overlay   *overlay
-	writers   map[iptables.Family]*iptables.Writer
 
 	// setupMu is held while Setup works; mu guards the fields below.
 	setupMu sync.Mutex
@@ -80,11 +81,14 @@ func New(cfg Config) (*Network, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Rules == nil {
+		cfg.Rules = iptables.NewOwner(nil)
+	}
 	addrs, err := openAddresses(filepath.Join(cfg.StateDir, "addresses"))
 	if err != nil {
 		return nil, err
 	}
-	n := &Network{cfg: cfg, log: cfg.Log.With("component", "podnet"), addresses: addrs, writers: map[iptables.Family]*iptables.Writer{}}
+	n := &Network{cfg: cfg, log: cfg.Log.With("component", "podnet"), addresses: addrs}
 	n.overlay = &overlay{name: cfg.VXLAN, mac: stableMAC("vtep", cfg.NodeName), log: n.log}
 	if len(cfg.NodeIPs) > 0 {
 		n.overlay.local = cfg.NodeIPs[0]

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -212,6 +213,13 @@ func TestOverlay(t *testing.T) {
 			t.Errorf("want an MTU of 1450: %s", mtu)
 		}
 	}
+	flushed(t, hosts, nets, func() error {
+		if _, err := pods[0].Run("sh", "-c", ping+ips[1].String()); err != nil { // forwarded: the answer, too
+			return err
+		}
+		_, err := pods[0].Run("sh", "-c", ping+"192.0.2.254") // masqueraded
+		return err
+	})
 	show := "ip route show dev skiff.vxlan; ip neigh show dev skiff.vxlan nud permanent; bridge fdb show dev skiff.vxlan | grep dst"
 	before := hosts[0].Must("sh", "-c", show)
 	round()
@@ -229,6 +237,28 @@ func TestOverlay(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// flushed does what a firewall that reloads does, on every host, and waits until pods reach everything again.
+func flushed(t *testing.T, hosts []*netnstest.NS, nets []*Network, reach func() error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var owners sync.WaitGroup
+	for i, host := range hosts {
+		owners.Go(func() { host.Do(func() { nets[i].cfg.Rules.Run(ctx) }) })
+	}
+	defer owners.Wait()
+	defer cancel()
+	for _, flush := range []string{"iptables -P FORWARD DROP", "iptables -F FORWARD; iptables -t nat -F POSTROUTING", "iptables -F; iptables -X; iptables -t nat -F; iptables -t nat -X"} {
+		for _, host := range hosts {
+			host.Must("sh", "-c", flush)
+		}
+		deadline := time.Now().Add(time.Minute)
+		for err := reach(); err != nil; err = reach() {
+			if time.Now().After(deadline) {
+				t.Fatalf("after %s: %v", flush, err)
+			}
+		}
 	}
 }
 

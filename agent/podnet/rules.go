@@ -5,12 +5,11 @@ import (
 	"fmt"
 	"net/netip"
 
-	"codeberg.org/skiff/skiff/internal/wellknown"
-	"codeberg.org/skiff/skiff/netproxy/iptables"
+	"codeberg.org/skiff/skiff/internal/iptables"
 )
 
 const (
-	chainPrefix      = wellknown.ChainPrefix + "NET-"
+	chainPrefix      = iptables.Network
 	chainPostrouting = chainPrefix + "POSTROUTING"
 	chainForward     = chainPrefix + "FORWARD"
 )
@@ -32,10 +31,7 @@ func (n *Network) setupRules(ctx context.Context, podCIDRs []netip.Prefix) error
 }
 
 func (n *Network) writer(family iptables.Family) *iptables.Writer {
-	if n.writers[family] == nil {
-		n.writers[family] = iptables.NewWriter(iptables.Host{Family: family}, chainPrefix)
-	}
-	return n.writers[family]
+	return n.cfg.Rules.Writer(family, chainPrefix)
 }
 
 // rules lets pods through, and gives what leaves the cluster the node's address. What comes into the overlay from outside

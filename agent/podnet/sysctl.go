@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"codeberg.org/skiff/skiff/netproxy/iptables"
+	"codeberg.org/skiff/skiff/internal/iptables"
 )
 
 // setupSysctls turns forwarding on and what would bypass it off.

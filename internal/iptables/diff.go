@@ -16,6 +16,7 @@ type tablePlan struct {
 	changed, removed []string
 	jumps            []Jump
 	stale            []string
+	after            map[Chain]int
 	chains           map[Chain][]string
 }
 
@@ -45,7 +46,7 @@ func (p Plan) note(have map[Chain][]string) {
 func (p Plan) String() string {
 	var b strings.Builder
 	for _, t := range p.tables {
-		writeTable(&b, t.table, t.changed, t.chains, t.removed, t.jumps, t.stale)
+		writeTable(&b, t)
 	}
 	return b.String()
 }
@@ -79,7 +80,7 @@ func decide(want Set, have map[Chain][]string) Plan {
 func decideAll(want Set, found state) Plan {
 	parts := map[Table]*tablePlan{}
 	for t := range found.tables {
-		parts[t] = &tablePlan{table: t, chains: want.Chains, stale: found.jumps[t]}
+		parts[t] = &tablePlan{table: t, chains: want.Chains, stale: found.jumps[t], after: found.after}
 		for _, name := range found.chains[t] {
 			if _, ok := want.Chains[Chain{t, name}]; !ok {
 				parts[t].removed = append(parts[t].removed, name)

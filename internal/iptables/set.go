@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"sort"
+	"strconv"
 	"strings"
 )
 
@@ -36,7 +37,8 @@ type Chain struct {
 	Name  string
 }
 
-// Jump is a rule in a chain that is not ours (a built-in one), which leads to one of ours. It is kept first in that chain.
+// Jump is a rule in a chain that is not ours (a built-in one), which leads to one of ours. It is kept first in that chain,
+// after those of the writers that come before in Order.
 type Jump struct {
 	Table Table
 	From  string
@@ -56,7 +58,7 @@ type Set struct {
 func (s Set) Text() string {
 	var b strings.Builder
 	for _, table := range s.tables() {
-		writeTable(&b, table, s.names(table), s.Chains, nil, s.jumps(table), nil)
+		writeTable(&b, tablePlan{table: table, changed: s.names(table), chains: s.Chains, jumps: s.jumps(table)})
 	}
 	return b.String()
 }
@@ -109,25 +111,26 @@ func (j Jump) rule() string {
 
 // writeTable writes one table's transaction: declares (and thereby empties) the changed and the removed chains, fills the
 // changed ones, drops stale jumps, inserts the wanted ones, and deletes the removed chains.
-func writeTable(b *strings.Builder, t Table, changed []string, chains map[Chain][]string, removed []string, jumps []Jump, stale []string) {
-	b.WriteString("*" + string(t) + "\n")
-	for _, names := range [][]string{changed, removed} {
+func writeTable(b *strings.Builder, p tablePlan) {
+	b.WriteString("*" + string(p.table) + "\n")
+	for _, names := range [][]string{p.changed, p.removed} {
 		for _, name := range names {
 			b.WriteString(":" + name + " - [0:0]\n")
 		}
 	}
-	for _, name := range changed {
-		for _, rule := range chains[Chain{t, name}] {
+	for _, name := range p.changed {
+		for _, rule := range p.chains[Chain{p.table, name}] {
 			b.WriteString("-A " + name + " " + rule + "\n")
 		}
 	}
-	for _, line := range stale {
+	for _, line := range p.stale {
 		b.WriteString("-D " + line + "\n")
 	}
-	for i := len(jumps) - 1; i >= 0; i-- {
-		b.WriteString("-I " + jumps[i].From + " 1 " + jumps[i].rule() + "\n")
+	for i := len(p.jumps) - 1; i >= 0; i-- {
+		j := p.jumps[i]
+		b.WriteString("-I " + j.From + " " + strconv.Itoa(1+p.after[Chain{p.table, j.From}]) + " " + j.rule() + "\n")
 	}
-	for _, name := range removed {
+	for _, name := range p.removed {
 		b.WriteString("-X " + name + "\n")
 	}
 	b.WriteString("COMMIT\n")

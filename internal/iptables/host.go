@@ -32,6 +32,10 @@ type Host struct {
 	Run func(ctx context.Context, input string, name string, args ...string) ([]byte, error)
 	// variant is the command's name with the backend that works here, e.g. "iptables" or "iptables-legacy".
 	variant string
+	// legacy says that it is the legacy backend.
+	legacy bool
+	// started, when set, is told of every process that writes.
+	started func(pid int)
 }
 
 // ErrMissing is the error when no backend works; it tells a person what to install.
@@ -49,6 +53,8 @@ func (h *Host) find(ctx context.Context) error {
 		_, err := h.run(ctx, "", variant, "-w", "5", "-t", string(NAT), "-S", "POSTROUTING")
 		if err == nil {
 			h.variant = variant
+			version, err := h.run(ctx, "", variant, "-V")
+			h.legacy = err == nil && bytes.Contains(version, []byte("legacy"))
 			return nil
 		}
 		tried = append(tried, err.Error())
@@ -82,17 +88,24 @@ func (h *Host) list(ctx context.Context, t Table, chain string) ([]byte, error) 
 func (h *Host) run(ctx context.Context, input, name string, args ...string) ([]byte, error) {
 	run := h.Run
 	if run == nil {
-		run = runCommand
+		run = h.runCommand
 	}
 	return run(ctx, input, name, args...)
 }
 
-func runCommand(ctx context.Context, input, name string, args ...string) ([]byte, error) {
+func (h *Host) runCommand(ctx context.Context, input, name string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdin = strings.NewReader(input)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
+	err := cmd.Start()
+	if err == nil {
+		if h.started != nil && strings.HasSuffix(name, "-restore") {
+			h.started(cmd.Process.Pid)
+		}
+		err = cmd.Wait()
+	}
+	if err != nil {
 		if text := strings.TrimSpace(errs.String()); text != "" {
 			err = fmt.Errorf("%w: %s", err, text)
 		}
