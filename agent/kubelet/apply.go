@@ -115,6 +115,10 @@ func (w *worker) fail(t *task, pod *corev1.Pod, s plan.Step, err error) {
 			w.k.events.pod(pod, corev1.EventTypeWarning, f.Reason, "Failed to prepare dynamic resources: %v", err)
 			break
 		}
+		if why := w.k.networkDown(); why != nil && !pod.Spec.HostNetwork {
+			w.k.events.pod(pod, corev1.EventTypeWarning, "NetworkNotReady", "network is not ready: %v", why)
+			break
+		}
 		w.k.events.pod(pod, corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: %v", err)
 	case plan.Kill:
 		w.k.events.pod(pod, corev1.EventTypeWarning, "FailedKillPod", "error killing pod: %v", err)

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"codeberg.org/skiff/skiff/runtime/image"
 )
 
@@ -14,6 +16,7 @@ import (
 type imageUsage struct {
 	mu   sync.Mutex
 	last map[string]time.Time
+	told time.Time // when it was said last that there is nothing more to remove; housekeeping's alone
 }
 
 // imageUsed notes that an image is or was in use.
@@ -51,8 +54,9 @@ func (k *Kubelet) collectImages(ctx context.Context) {
 	k.removeImages(ctx, reason, func(unused time.Duration) bool {
 		return k.cfg.ImageMaxAge > 0 && unused > k.cfg.ImageMaxAge || unused > k.cfg.ImageMinAge && mark()
 	})
-	if full && over(k.cfg.ImageGCHigh) {
-		k.events.onNode("Warning", "FreeDiskSpaceFailed", "Failed to garbage collect required amount of images. The disk is still more than %.0f%% full", k.cfg.ImageGCHigh*100)
+	if full && over(k.cfg.ImageGCHigh) && k.cfg.Now().Sub(k.usage.told) > 5*time.Minute {
+		k.usage.told = k.cfg.Now()
+		k.events.onNode(corev1.EventTypeWarning, "FreeDiskSpaceFailed", "Failed to garbage collect required amount of images. The disk is still more than %.0f%% full", k.cfg.ImageGCHigh*100)
 	}
 }
 
@@ -73,6 +77,7 @@ func (k *Kubelet) removeImages(ctx context.Context, reason string, doomed func(u
 		k.cfg.Log.Info("removing an unused image", "image", img.Names, "bytes", img.Size)
 		if err := k.cfg.Images.Remove(ctx, img.ID, func(id string) bool { return k.imagesInUse()[id] }); err != nil {
 			k.cfg.Log.Warn("cannot remove an image", "image", img.Names, "err", err)
+			k.events.onNode(corev1.EventTypeWarning, "ImageGCFailed", "Failed to remove image %v: %v", img.Names, err)
 			continue
 		}
 		k.counts.imagesGone.WithLabelValues(reason).Inc()

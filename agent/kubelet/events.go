@@ -19,12 +19,13 @@ type ioWriter = io.Writer
 type recorder struct {
 	client      kubernetes.Interface
 	node        string
+	nodeUID     func() types.UID
 	broadcaster record.EventBroadcaster
 	r           record.EventRecorder
 }
 
-func newRecorder(client kubernetes.Interface, node string) *recorder {
-	r := &recorder{client: client, node: node}
+func newRecorder(client kubernetes.Interface, node string, uid func() types.UID) *recorder {
+	r := &recorder{client: client, node: node, nodeUID: uid}
 	if client != nil {
 		r.broadcaster = record.NewBroadcaster()
 		r.r = r.broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kubelet", Host: node})
@@ -63,7 +64,11 @@ func (r *recorder) container(p *corev1.Pod, name, severity, reason, format strin
 
 // onNode records an event about the node.
 func (r *recorder) onNode(kind, reason, format string, args ...any) {
-	r.to(&corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: r.node, UID: types.UID(r.node)}, kind, reason, format, args...)
+	uid := r.nodeUID()
+	if uid == "" {
+		uid = types.UID(r.node) // it is not registered yet
+	}
+	r.to(&corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: r.node, UID: uid}, kind, reason, format, args...)
 }
 
 func (r *recorder) to(ref *corev1.ObjectReference, kind, reason, format string, args ...any) {

@@ -72,7 +72,7 @@ func New(cfg Config) (*Kubelet, error) {
 		Claim: k.claim, Layers: k.layers, Log: cfg.Log})
 	k.probes = probe.New(probe.Config{Exec: k.probeExec, Changed: k.wake, Event: k.probeEvent, Log: cfg.Log})
 	k.pulls = newPuller(cfg.Images)
-	k.events = newRecorder(cfg.Client, cfg.NodeName)
+	k.events = newRecorder(cfg.Client, cfg.NodeName, k.nodeUID)
 	k.node = newNode(k)
 	k.svc = &services{k: k}
 	return k, nil
@@ -193,6 +193,14 @@ func (k *Kubelet) probeExec(ctx context.Context, id string, args []string, out i
 
 func (k *Kubelet) probeEvent(pod *corev1.Pod, name, reason, message string) {
 	k.events.container(pod, name, corev1.EventTypeWarning, reason, "%s", message)
+}
+
+// networkDown says why pods cannot be connected yet.
+func (k *Kubelet) networkDown() error {
+	if k.cfg.NetworkReady == nil {
+		return nil
+	}
+	return k.cfg.NetworkReady()
 }
 
 // snapshot of all workers.

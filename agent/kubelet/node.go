@@ -163,6 +163,7 @@ func (n *node) sync(ctx context.Context, must bool) error {
 		got, err := client.UpdateStatus(ctx, next, metav1.UpdateOptions{})
 		switch {
 		case err == nil:
+			n.tellConditions(&have.Status, &got.Status)
 			n.set(got)
 			return nil
 		case apierrors.IsConflict(err), apierrors.IsNotFound(err):
@@ -193,8 +194,10 @@ func (n *node) set(obj *corev1.Node) {
 		n.mu.Unlock()
 		return
 	}
+	before := n.obj
 	n.obj = obj
 	n.mu.Unlock()
+	n.tellSchedulable(before, obj)
 	if f := n.k.cfg.OnNode; f != nil {
 		f(obj)
 	}
@@ -209,6 +212,7 @@ func (n *node) register(ctx context.Context) error {
 	n.fill(want, n.k.cfg.Now())
 	got, err := client.Create(ctx, want, metav1.CreateOptions{})
 	if err == nil {
+		n.tellConditions(&corev1.NodeStatus{}, &want.Status)
 		n.set(got)
 		return nil
 	}

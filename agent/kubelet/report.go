@@ -186,7 +186,7 @@ func (k *Kubelet) sendStatus(ctx context.Context, pod *corev1.Pod, st corev1.Pod
 }
 
 // owned conditions are the node's.
-var owned = map[corev1.PodConditionType]bool{corev1.PodReady: true, corev1.ContainersReady: true, corev1.PodInitialized: true,
+var owned = map[corev1.PodConditionType]bool{corev1.PodScheduled: true, corev1.PodReady: true, corev1.ContainersReady: true, corev1.PodInitialized: true,
 	corev1.PodReadyToStartContainers: true, corev1.PodResizePending: true, corev1.PodResizeInProgress: true}
 
 // withOthers takes the conditions of others from theirs.

@@ -110,11 +110,15 @@ func (w *worker) update(pod *corev1.Pod) {
 }
 
 // noteEnded remembers when the pod began to end.
-func (w *worker) noteEnded(p plan.Plan, now time.Time) {
+func (w *worker) noteEnded(pod *corev1.Pod, p plan.Plan, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if p.Ended && w.ending.IsZero() {
-		w.ending = now
+	if !p.Ended || !w.ending.IsZero() {
+		return
+	}
+	w.ending = now
+	if v := p.Verdict; v != nil && v.Reason == plan.DeadlineExceeded && pod.Status.Phase != corev1.PodFailed {
+		w.k.events.pod(pod, corev1.EventTypeNormal, v.Reason, "%s", v.Message)
 	}
 }
 
@@ -189,7 +193,7 @@ func (w *worker) run(ctx context.Context) {
 		w.watchProbes(pod, have)
 		p := plan.Decide(pod, have, now)
 		w.noteWaiting(pod, p)
-		w.noteEnded(p, now)
+		w.noteEnded(pod, p, now)
 		w.apply(ctx, p, have.Tasks)
 		w.noteHalt(p, have)
 		wake := w.tell(ctx, pod, have, p, now)

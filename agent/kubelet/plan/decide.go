@@ -40,6 +40,9 @@ func Decide(pod *corev1.Pod, have Have, now time.Time) Plan {
 	return d.plan
 }
 
+// DeadlineExceeded is the reason of a pod that was active for too long.
+const DeadlineExceeded = "DeadlineExceeded"
+
 // deadline sets the verdict when the pod has been active for too long.
 func (d *decider) deadline() {
 	s := d.pod.Spec.ActiveDeadlineSeconds
@@ -52,7 +55,7 @@ func (d *decider) deadline() {
 		return
 	}
 	if !d.completed() || d.endedAfter(at) {
-		d.plan.Verdict = &Verdict{Reason: "DeadlineExceeded", Message: "Pod was active on the node longer than the specified deadline"}
+		d.plan.Verdict = &Verdict{Reason: DeadlineExceeded, Message: "Pod was active on the node longer than the specified deadline"}
 	}
 }
 

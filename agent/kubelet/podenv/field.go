@@ -72,7 +72,7 @@ func formatMap(m map[string]string) string {
 }
 
 // ResourceField returns a container's request or limit, in units of the divisor, rounded up. A limit that is not set is
-// the node's allocatable.
+// the pod's own, or else the node's allocatable.
 func ResourceField(pod *corev1.Pod, container string, sel *corev1.ResourceFieldSelector, allocatable corev1.ResourceList) (string, error) {
 	if sel.ContainerName != "" {
 		container = sel.ContainerName
@@ -87,8 +87,13 @@ func ResourceField(pod *corev1.Pod, container string, sel *corev1.ResourceFieldS
 		list = c.Resources.Requests
 	}
 	q, ok := list[corev1.ResourceName(name)]
-	if !ok && kind == "limits" {
+	if kind == "limits" && (!ok || q.IsZero()) && !strings.HasPrefix(name, corev1.ResourceHugePagesPrefix) {
 		q = allocatable[corev1.ResourceName(name)]
+		if r := pod.Spec.Resources; r != nil {
+			if own, ok := r.Limits[corev1.ResourceName(name)]; ok && !own.IsZero() {
+				q = own
+			}
+		}
 	}
 	return divide(corev1.ResourceName(name), q, sel.Divisor)
 }

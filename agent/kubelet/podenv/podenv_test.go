@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 func TestExpand(t *testing.T) {
@@ -86,6 +87,24 @@ func TestServiceEnv(t *testing.T) {
 		"MY_SVC_PORT_53_UDP": "udp://10.43.0.7:53", "MY_SVC_PORT_80_TCP_ADDR": "10.43.0.7", "MY_SVC_PORT_80_TCP_PROTO": "tcp"} {
 		if e.values[k] != want {
 			t.Errorf("%s = %q, want %q", k, e.values[k], want)
+		}
+	}
+}
+
+// TestLimitsOfThePod: a container without a limit of its own is told the pod's, and only then the node's.
+func TestLimitsOfThePod(t *testing.T) {
+	list := func(cpu, memory string) corev1.ResourceList {
+		return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory)}
+	}
+	pod := &corev1.Pod{Spec: corev1.PodSpec{Resources: &corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")}},
+		Containers: []corev1.Container{{Name: "none"}, {Name: "own", Resources: corev1.ResourceRequirements{Limits: list("2", "32Mi")}}}}}
+	for _, c := range []struct{ container, field, want string }{
+		{"none", "limits.memory", "67108864"}, {"none", "limits.cpu", "8"}, {"own", "limits.memory", "33554432"}, {"own", "limits.cpu", "2"},
+		{"none", "requests.memory", "0"}, {"none", "limits.hugepages-2Mi", "0"},
+	} {
+		got, err := ResourceField(pod, c.container, &corev1.ResourceFieldSelector{Resource: c.field}, list("8", "1Gi"))
+		if err != nil || got != c.want {
+			t.Errorf("%s %s: %s %v, want %s", c.container, c.field, got, err, c.want)
 		}
 	}
 }

@@ -220,9 +220,7 @@ func (in Input) conditions(st *corev1.PodStatus) []corev1.PodCondition {
 	containers := in.containersReady(st)
 	add(in.readyCondition(containers))
 	add(containers)
-	if find(in.Pod.Status.Conditions, corev1.PodScheduled) == nil {
-		add(corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue})
-	}
+	add(corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue})
 	in.resizeConditions(add)
 	for _, c := range in.Pod.Status.Conditions {
 		if find(out, c.Type) == nil && c.Type != corev1.PodResizePending && c.Type != corev1.PodResizeInProgress {
