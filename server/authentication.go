@@ -54,6 +54,13 @@ func (s *Server) wireAuthentication() (err error) {
 		return err
 	}
 	a.bearers = append(a.bearers, authn.ForServer(audiences, a.oidc.Find))
+	if hook := s.cfg.TokenWebhook; hook.File != "" {
+		source, err := authn.NewWebhook(hook, audiences)
+		if err != nil {
+			return err
+		}
+		a.bearers = append(a.bearers, source) // last: whose tokens are known here are not sent out
+	}
 	if a.anonymous, err = s.cfg.anonymous(a.oidc.Anonymous); err != nil {
 		return err
 	}

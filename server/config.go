@@ -13,7 +13,9 @@ import (
 	"codeberg.org/skiff/skiff/internal/features"
 	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/server/apiserver/audit"
+	"codeberg.org/skiff/skiff/server/apiserver/authn"
 	"codeberg.org/skiff/skiff/server/apiserver/authn/oidc"
+	"codeberg.org/skiff/skiff/server/apiserver/authz/structured"
 )
 
 // Config of a Server. Flags parse straight into it; New checks it once and never changes it afterwards.
@@ -47,6 +49,11 @@ type Config struct {
 	AuthenticationConfig string
 	OIDC                 oidc.Flags
 	TokenAuthFile        string
+	// TokenWebhook is asked about tokens that nobody else knows.
+	TokenWebhook authn.WebhookConfig
+	// AuthorizationConfig is a file with the chain of authorizers; Authorization describes one by flags.
+	AuthorizationConfig string
+	Authorization       structured.Flags
 	// AnonymousAuth lets requests without credentials be those of system:anonymous; AuthenticationConfig may say more about it.
 	AnonymousAuth bool
 	// Audit is the audit log: its policy and where it goes.
@@ -105,6 +112,16 @@ func (c *Config) addAuthenticationFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.AuthenticationConfig, "authentication-config", "", "file with an AuthenticationConfiguration: OIDC issuers, claim mappings, CEL rules")
 	f.BoolVar(&c.AnonymousAuth, "anonymous-auth", true, "requests without credentials are those of the user system:anonymous, who gets what roles give to the group system:unauthenticated; otherwise they are refused")
 	f.StringVar(&c.TokenAuthFile, "token-auth-file", "", "CSV file with static tokens: token,user,uid,\"group,…\"")
+	f.StringVar(&c.TokenWebhook.File, "authentication-token-webhook-config-file", "", "kubeconfig of a service that is asked about bearer tokens (TokenReview)")
+	f.StringVar(&c.TokenWebhook.Version, "authentication-token-webhook-version", "v1beta1", "version of authentication.k8s.io that it speaks: v1 or v1beta1")
+	f.DurationVar(&c.TokenWebhook.TTL, "authentication-token-webhook-cache-ttl", 2*time.Minute, "how long its answers are kept")
+	z, d := &c.Authorization, structured.Defaults
+	f.StringVar(&c.AuthorizationConfig, "authorization-config", "", "file with an AuthorizationConfiguration: the chain of authorizers, with webhooks and their CEL conditions; it is followed as it changes")
+	f.StringSliceVar(&z.Modes, "authorization-mode", d.Modes, "authorizers in order: Node, RBAC, Webhook, AlwaysAllow, AlwaysDeny")
+	f.StringVar(&z.WebhookFile, "authorization-webhook-config-file", "", "kubeconfig of the service that the mode Webhook asks (SubjectAccessReview)")
+	f.StringVar(&z.WebhookVersion, "authorization-webhook-version", d.WebhookVersion, "version of authorization.k8s.io that it speaks: v1 or v1beta1")
+	f.DurationVar(&z.AuthorizedTTL, "authorization-webhook-cache-authorized-ttl", d.AuthorizedTTL, "how long its consent is kept")
+	f.DurationVar(&z.UnauthorizedTTL, "authorization-webhook-cache-unauthorized-ttl", d.UnauthorizedTTL, "how long its refusal is kept")
 	o := &c.OIDC
 	f.StringVar(&o.IssuerURL, "oidc-issuer-url", "", "https URL of an OpenID Connect provider")
 	f.StringVar(&o.ClientID, "oidc-client-id", "", "audience that its tokens must have")

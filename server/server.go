@@ -24,6 +24,7 @@ import (
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/apiserver"
 	"codeberg.org/skiff/skiff/server/apiserver/audit"
+	"codeberg.org/skiff/skiff/server/apiserver/authz/structured"
 	"codeberg.org/skiff/skiff/server/apiserver/fairness"
 	"codeberg.org/skiff/skiff/server/client"
 	"codeberg.org/skiff/skiff/server/controller"
@@ -54,6 +55,7 @@ type Server struct {
 	// encryption looks after the keys of what etcd holds.
 	encryption     *encrypt.Rotator
 	authentication authentication
+	authorization  *structured.Authorizer
 	registry       *registry.Registry
 	apiserver      *apiserver.Server
 	audit          *audit.Log
@@ -213,6 +215,7 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { return s.recorder.Run(ctx) })
 	g.Go(func() error { return s.joining.tunnels.Run(ctx) })
 	g.Go(func() error { return s.authentication.oidc.Run(ctx) })
+	g.Go(func() error { return s.authorization.Run(ctx) })
 	g.Go(func() error { return s.labelUsedTokens(ctx) })
 	g.Go(func() error { return s.writeKubeconfigs(ctx) })
 	go registry.Warm() // 150 ms of parsing that the first write would wait for

@@ -13,6 +13,7 @@ import (
 	"codeberg.org/skiff/skiff/server/apiserver"
 	"codeberg.org/skiff/skiff/server/apiserver/audit"
 	"codeberg.org/skiff/skiff/server/apiserver/authz"
+	"codeberg.org/skiff/skiff/server/apiserver/authz/structured"
 	"codeberg.org/skiff/skiff/server/apiserver/fairness"
 	"codeberg.org/skiff/skiff/server/apiserver/node"
 	"codeberg.org/skiff/skiff/server/apiserver/rbac"
@@ -37,7 +38,13 @@ func (s *Server) wireAPI() error {
 	now := s.cfg.Now
 	roles := rbac.New(s.catalogue, s.store.Snapshot)
 	nodes := node.New(s.catalogue, s.store.Snapshot)
-	chain := authz.Chain{authz.Masters, nodes, roles}
+	authorization, err := structured.New(structured.Config{File: s.cfg.AuthorizationConfig, Flags: s.cfg.Authorization,
+		BuiltIn: map[string]authz.Authorizer{"Node": nodes, "RBAC": roles}, Log: s.cfg.Log.With("component", "authorization")})
+	if err != nil {
+		return err
+	}
+	s.authorization = authorization
+	chain := authz.Chain{authorization}
 	if err := s.wireOutbound(); err != nil {
 		return err
 	}
@@ -50,7 +57,7 @@ func (s *Server) wireAPI() error {
 		return err
 	}
 	actions := append(action.Table(action.Config{SignToken: s.signToken, Audiences: s.tokens.Audiences()}),
-		review.Actions(review.Config{Authorizer: chain, Rules: roles.RulesFor, Token: s.authentication.bearers.Token})...)
+		review.Actions(review.Config{Authorizer: chain, Rules: roles.RulesFor, Incomplete: authorization.Incomplete, Token: s.authentication.bearers.Token})...)
 
 	s.registry, err = registry.New(registry.Config{Catalogue: s.catalogue, Store: s.store, Admission: plugins, Actions: actions,
 		Now: now, Log: s.cfg.Log.With("component", "registry")})

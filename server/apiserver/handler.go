@@ -117,7 +117,7 @@ func (p *path) refine(query url.Values) {
 	}
 	// A list or watch of one name is authorized as that name (the node authorizer and resourceNames need it).
 	if p.name == "" && (p.verb == "list" || p.verb == "watch" || p.verb == "deletecollection") {
-		p.fields = query.Get("fieldSelector")
+		p.fields, p.labels = query.Get("fieldSelector"), query.Get("labelSelector")
 		if name, ok := nameOfSelector(p.fields); ok {
 			p.selectedName = name
 		}
@@ -216,7 +216,7 @@ func attributes(r *http.Request, p *path, u user.Info) *authz.Attributes {
 		name = p.selectedName
 	}
 	return &authz.Attributes{User: u, Verb: p.verb, Group: p.group, Version: p.version, Resource: p.plural,
-		Subresource: p.sub, Namespace: p.namespace, Name: name, Fields: p.fields}
+		Subresource: p.sub, Namespace: p.namespace, Name: name, Fields: p.fields, Labels: p.labels}
 }
 
 // authorize asks the chain.

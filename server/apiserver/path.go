@@ -13,7 +13,7 @@ type path struct {
 	namespace, name               string
 	rest                          string // what follows the subresource: proxy paths
 	verb                          string // get, list, watch, create, update, patch, delete, deletecollection
-	fields                        string // the field selector
+	fields, labels                string // the selectors
 	selectedName                  string // metadata.name in it
 	watchPrefix, namespacedInPath bool
 	hasRest                       bool

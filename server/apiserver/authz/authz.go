@@ -28,8 +28,8 @@ type Attributes struct {
 
 	Group, Version, Resource, Subresource string
 	Namespace, Name                       string
-	// Fields is the field selector of a list, watch or deletecollection, as it was sent.
-	Fields string
+	// Fields and Labels are the selectors of a list, watch or deletecollection, as they were sent.
+	Fields, Labels string
 }
 
 // IsResource tells a resource from a path.

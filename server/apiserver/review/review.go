@@ -12,6 +12,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -26,6 +27,8 @@ type Config struct {
 	Authorizer authz.Authorizer
 	// Rules of a user in a namespace, for SelfSubjectRulesReview.
 	Rules func(u user.Info, namespace string) []rbacv1.PolicyRule
+	// Incomplete says why Rules are not all that a user may do; "" or nil: they are.
+	Incomplete func() string
 	// Token tells whose a token is and for which of the audiences (none: the API server's own) it is good.
 	Token func(ctx context.Context, token string, audiences []string) (user.Info, []string, error)
 }
@@ -209,6 +212,9 @@ func (c Config) decide(ctx context.Context, u user.Info, resource *authorization
 		if f := resource.FieldSelector; f != nil {
 			a.Fields = fieldTerms(f)
 		}
+		if l := resource.LabelSelector; l != nil {
+			a.Labels = labelTerms(l)
+		}
 	} else {
 		a.Verb, a.Path = path.Verb, path.Path
 	}
@@ -229,6 +235,23 @@ func fieldTerms(f *authorizationv1.FieldSelectorAttributes) string {
 	return strings.Join(terms, ",")
 }
 
+// labelTerms writes requirements as a selector. One of a form that is not known is left out: more is asked for then.
+func labelTerms(l *authorizationv1.LabelSelectorAttributes) string {
+	if l.RawSelector != "" {
+		return l.RawSelector
+	}
+	selector := labels.NewSelector()
+	for _, r := range l.Requirements {
+		one, err := metav1.LabelSelectorAsSelector(&metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{r}})
+		if err != nil {
+			continue
+		}
+		more, _ := one.Requirements()
+		selector = selector.Add(more...)
+	}
+	return selector.String()
+}
+
 func (c Config) selfSubjectRulesReview(_ context.Context, req registry.Request, r *authorizationv1.SelfSubjectRulesReview) error {
 	if r.Spec.Namespace == "" {
 		return apierrors.NewBadRequest("no namespace on request")
@@ -237,6 +260,11 @@ func (c Config) selfSubjectRulesReview(_ context.Context, req registry.Request, 
 	if c.Rules == nil {
 		r.Status.Incomplete = true
 		return nil
+	}
+	if c.Incomplete != nil {
+		if reason := c.Incomplete(); reason != "" {
+			r.Status.Incomplete, r.Status.EvaluationError = true, reason
+		}
 	}
 	for _, rule := range c.Rules(req.User, r.Spec.Namespace) {
 		if len(rule.NonResourceURLs) > 0 {
