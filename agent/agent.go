@@ -121,7 +121,7 @@ func (a *Agent) wireNetwork() (err error) {
 		return err
 	}
 	a.dns, err = dns.New(dns.Config{Source: a.cluster, Domain: a.member.ClusterDomain, Addrs: a.member.ClusterDNS,
-		Ranges: slices.Concat(a.member.ClusterCIDRs, a.member.ServiceCIDRs), ResolvConf: a.cfg.ResolvConf, Log: log.With("component", "dns")})
+		Ranges: slices.Concat(a.member.ClusterCIDRs, a.member.ServiceCIDRs), ResolvConf: a.cfg.ResolvConf, Upstreams: a.settings.upstream, Stubs: a.settings.stubs, Log: log.With("component", "dns")})
 	return err
 }
 

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 
+	"codeberg.org/skiff/skiff/agent/dns"
 	"codeberg.org/skiff/skiff/internal/features"
 	"codeberg.org/skiff/skiff/internal/wellknown"
 )
@@ -36,6 +37,8 @@ type Config struct {
 	ResolvConf  string
 	// Node are upstream's flags of what pods may have of the machine.
 	Node NodeFlags
+	// DNSUpstreams and DNSStubs say whom the cluster DNS asks.
+	DNSUpstreams, DNSStubs []string
 	// SeccompDefault runs containers that do not say otherwise with the runtime's seccomp profile.
 	SeccompDefault bool
 	// AllowedUnsafeSysctls beside the safe ones.
@@ -93,6 +96,8 @@ func (c *Config) AddFlags(f *pflag.FlagSet) {
 	f.IntVar(&c.KubeletPort, "kubelet-port", wellknown.KubeletPort, "port of the kubelet's HTTPS endpoint")
 	f.StringVar(&c.ResolvConf, "resolv-conf", "/etc/resolv.conf", "resolver file that pods and the cluster DNS start from")
 	c.Node.addFlags(f)
+	f.StringSliceVar(&c.DNSUpstreams, "cluster-dns-upstream", nil, "servers that the cluster DNS asks for names outside the cluster, address[:port] (default: those of --resolv-conf)")
+	f.StringArrayVar(&c.DNSStubs, "cluster-dns-stub-domain", nil, "domain whose names the cluster DNS asks of servers of their own, domain=address[:port][,address…]; once for each domain")
 	f.BoolVar(&c.SeccompDefault, "seccomp-default", false, "use the RuntimeDefault seccomp profile for containers that do not say otherwise")
 	f.StringSliceVar(&c.AllowedUnsafeSysctls, "allowed-unsafe-sysctls", nil, "sysctls that pods may set beside the safe ones")
 }
@@ -158,10 +163,12 @@ func outgoingAddress() (string, error) {
 
 // settings is what the flags mean.
 type settings struct {
-	ips    []netip.Addr
-	labels map[string]string
-	taints []corev1.Taint
-	node   nodeSettings
+	ips      []netip.Addr
+	labels   map[string]string
+	taints   []corev1.Taint
+	node     nodeSettings
+	upstream []netip.AddrPort
+	stubs    []dns.Stub
 }
 
 func (c *Config) validate() (s settings, err error) {
@@ -171,6 +178,16 @@ func (c *Config) validate() (s settings, err error) {
 			return s, fmt.Errorf("--node-ip: %w", err)
 		}
 		s.ips = append(s.ips, addr)
+	}
+	if s.upstream, err = dns.ParseServers(c.DNSUpstreams); err != nil {
+		return s, fmt.Errorf("--cluster-dns-upstream: %w", err)
+	}
+	for _, text := range c.DNSStubs {
+		stub, err := dns.ParseStub(text)
+		if err != nil {
+			return s, fmt.Errorf("--cluster-dns-stub-domain: %w", err)
+		}
+		s.stubs = append(s.stubs, stub)
 	}
 	s.labels = map[string]string{}
 	for _, l := range c.NodeLabels {

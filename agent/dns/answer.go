@@ -15,6 +15,9 @@ const ttl = 5
 // specVersion of Kubernetes DNS-based service discovery that is implemented.
 const specVersion = "1.1.0"
 
+// nameServer is the name of the cluster DNS itself, below the cluster's domain.
+const nameServer = "ns.dns"
+
 // reply is what the zone says to a question.
 type reply struct {
 	rcode         int
@@ -30,6 +33,8 @@ type answerer struct {
 	zone *zone
 	// suffix is ".cluster.local."
 	suffix string
+	// addrs are those of the cluster DNS.
+	addrs []netip.Addr
 	// ranges whose addresses are the cluster's to name.
 	ranges       []netip.Prefix
 	hasNamespace func(string) bool
@@ -55,7 +60,9 @@ func (a *answerer) apex(q dns.Question) reply {
 	case dns.TypeSOA:
 		return reply{answer: []dns.RR{a.soa()}}
 	case dns.TypeNS:
-		return reply{answer: []dns.RR{&dns.NS{Hdr: header(q.Name, dns.TypeNS), Ns: "ns.dns" + a.suffix}}}
+		host := nameServer + a.suffix
+		return reply{answer: []dns.RR{&dns.NS{Hdr: header(q.Name, dns.TypeNS), Ns: host}},
+			extra: append(addressRecords(host, dns.TypeA, a.addrs), addressRecords(host, dns.TypeAAAA, a.addrs)...)}
 	}
 	return reply{}
 }
@@ -68,7 +75,10 @@ func (a *answerer) inside(q dns.Question, rest string, depth int) reply {
 		}
 		return reply{}
 	}
-	if rest == "svc" || rest == "pod" {
+	switch rest {
+	case nameServer:
+		return reply{answer: addressRecords(q.Name, q.Qtype, a.addrs)}
+	case "svc", "pod", "dns": // there are names below them
 		return reply{}
 	}
 	if names, ok := strings.CutSuffix(rest, ".svc"); ok {
@@ -271,7 +281,7 @@ func addressOf(name string) (netip.Addr, bool) {
 }
 
 func (a *answerer) soa() *dns.SOA {
-	return &dns.SOA{Hdr: header(a.suffix[1:], dns.TypeSOA), Ns: "ns.dns" + a.suffix, Mbox: "hostmaster" + a.suffix,
+	return &dns.SOA{Hdr: header(a.suffix[1:], dns.TypeSOA), Ns: nameServer + a.suffix, Mbox: "hostmaster" + a.suffix,
 		Serial: 1, Refresh: 7200, Retry: 1800, Expire: 86400, Minttl: ttl}
 }
 

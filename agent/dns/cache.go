@@ -20,8 +20,8 @@ type question struct {
 	name  string // lower case
 	kind  uint16
 	class uint16
-	// do and cd are the DNSSEC bits, which change the answer.
-	do, cd bool
+	// do and cd are the DNSSEC bits, which change the answer; edns says that the client used EDNS, and so may we.
+	do, cd, edns bool
 }
 
 // cache keeps upstream answers for as long as their records allow.

@@ -6,7 +6,10 @@
 //
 //	zone     records of Services, kept up to date one Service at a time; an answer is two map lookups
 //	answer   a question → records, pure
-//	forward  other names → upstream servers over UDP or TCP, one flight per question
+//	forward  other names → upstream servers over UDP or TCP, one flight per question; EDNS only if the client used it and
+//	         the server understands it
+//	exchange one question to one server, which may lie, be silent, or answer more than fits
+//	stub     domains that are asked of servers of their own
 //	server   sockets, limits, truncation
 //
 // It listens on the cluster DNS address itself, which Run puts on the loopback device (scope host, so that nothing else

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,8 @@ const (
 	waiters = 4096
 	// udpSize that is said to upstream servers and clients: fits any path unfragmented (DNS flag day 2020).
 	udpSize = 1232
+	// plainFor is how long a server that did not understand EDNS is asked without it.
+	plainFor = 10 * time.Minute
 )
 
 var (
@@ -34,13 +37,44 @@ var (
 // forwarder asks upstream servers.
 type forwarder struct {
 	upstreams *upstreams
+	stubs     []Stub // the longest domain first
 	cache     *cache
-	// good is the index of the server that answered last.
-	good    atomic.Uint32
-	waiting atomic.Int32
+	now       func() time.Time
+	waiting   atomic.Int32
 
 	mu      sync.Mutex
 	flights map[flight]*result
+	// good is the server that answered last, by stub domain ("" for all other names).
+	good map[string]netip.AddrPort
+	// plain are servers that do not understand EDNS, and until when that is believed.
+	plain map[netip.AddrPort]time.Time
+}
+
+func newForwarder(up *upstreams, stubs []Stub, now func() time.Time) *forwarder {
+	stubs = slices.Clone(stubs)
+	slices.SortStableFunc(stubs, func(a, b Stub) int { return len(b.Domain) - len(a.Domain) })
+	return &forwarder{upstreams: up, stubs: stubs, cache: newCache(now), now: now, flights: map[flight]*result{},
+		good: map[string]netip.AddrPort{}, plain: map[netip.AddrPort]time.Time{}}
+}
+
+// serversFor says who is asked for a name (in lower case): the one that answered last comes first.
+func (f *forwarder) serversFor(name string) (domain string, servers []netip.AddrPort) {
+	for _, stub := range f.stubs {
+		if name == stub.Domain || strings.HasSuffix(name, "."+stub.Domain) {
+			domain, servers = stub.Domain, stub.Servers
+			break
+		}
+	}
+	if domain == "" {
+		servers = f.upstreams.list()
+	}
+	f.mu.Lock()
+	good := f.good[domain]
+	f.mu.Unlock()
+	if i := slices.Index(servers, good); i > 0 {
+		servers = slices.Concat(servers[i:], servers[:i])
+	}
+	return domain, servers
 }
 
 // flight: two who ask the same at the same time share one question; so a loop through another server ends.
@@ -59,7 +93,7 @@ type result struct {
 func (f *forwarder) ask(ctx context.Context, r *dns.Msg, tcp bool) (*dns.Msg, error) {
 	q := question{name: strings.ToLower(r.Question[0].Name), kind: r.Question[0].Qtype, class: r.Question[0].Qclass, cd: r.CheckingDisabled}
 	if opt := r.IsEdns0(); opt != nil {
-		q.do = opt.Do()
+		q.edns, q.do = true, opt.Do()
 	}
 	if msg := f.cache.get(q); msg != nil {
 		return msg, nil
@@ -104,7 +138,7 @@ func (f *forwarder) ask(ctx context.Context, r *dns.Msg, tcp bool) (*dns.Msg, er
 
 // exchange tries all servers, twice.
 func (f *forwarder) exchange(ctx context.Context, q question, recurse, tcp bool) (*dns.Msg, error) {
-	servers := f.upstreams.list()
+	domain, servers := f.serversFor(q.name)
 	if len(servers) == 0 {
 		return nil, errNoServers
 	}
@@ -112,31 +146,31 @@ func (f *forwarder) exchange(ctx context.Context, q question, recurse, tcp bool)
 	defer cancel()
 	m := &dns.Msg{Question: []dns.Question{{Name: q.name, Qtype: q.kind, Qclass: q.class}}}
 	m.RecursionDesired, m.CheckingDisabled = recurse, q.cd
-	m.SetEdns0(udpSize, q.do)
-	first := int(f.good.Load())
 	var failed error
 	var lame *dns.Msg
 	for attempt := range 2 * len(servers) {
-		i := (first + attempt) % len(servers)
+		server, again := servers[attempt%len(servers)], attempt >= len(servers)
 		wait := tryFor
-		if attempt >= len(servers) {
+		if again {
 			wait *= 2
 		}
-		answer, err := exchangeOnce(ctx, m, servers[i], tcp, wait)
+		answer, err := f.askOne(ctx, m, q, server, tcp, again, wait)
 		switch {
 		case ctx.Err() != nil:
 			return nil, fmt.Errorf("ask upstream DNS for %s: %w", q.name, errors.Join(ctx.Err(), failed))
 		case err != nil:
 			failed = err
 			continue
-		case answer.Rcode == dns.RcodeServerFailure || answer.Rcode == dns.RcodeRefused || answer.Rcode == dns.RcodeNotImplemented:
+		case isLame(answer):
 			lame = answer // the next one may know better
 			if attempt >= len(servers)-1 {
 				return lame, nil
 			}
 			continue
 		}
-		f.good.Store(uint32(i))
+		f.mu.Lock()
+		f.good[domain] = server
+		f.mu.Unlock()
 		return answer, nil
 	}
 	if lame != nil {
@@ -145,23 +179,52 @@ func (f *forwarder) exchange(ctx context.Context, q question, recurse, tcp bool)
 	return nil, fmt.Errorf("ask upstream DNS for %s: %w", q.name, failed)
 }
 
-// exchangeOnce uses a fresh socket, and so a fresh source port, for each question.
-func exchangeOnce(ctx context.Context, m *dns.Msg, server netip.AddrPort, tcp bool, wait time.Duration) (*dns.Msg, error) {
-	m = m.Copy()
-	m.Id = dns.Id()
-	client := &dns.Client{Net: "udp", Timeout: wait, UDPSize: udpSize}
-	if tcp {
-		client.Net = "tcp"
+func isLame(m *dns.Msg) bool {
+	switch m.Rcode {
+	case dns.RcodeServerFailure, dns.RcodeRefused, dns.RcodeNotImplemented, dns.RcodeFormatError, dns.RcodeBadVers:
+		return true
 	}
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	answer, _, err := client.ExchangeContext(ctx, m, server.String())
-	if err != nil {
-		return nil, fmt.Errorf("server %s: %w", server, err)
+	return false
+}
+
+// askOne asks one server: with EDNS if the client used it and the server understands it (RFC 6891, 6.2.2 and 7), and over UDP after
+// all if there is nobody on its TCP port. again says that the server was silent before; it may be EDNS that it does not like.
+func (f *forwarder) askOne(ctx context.Context, m *dns.Msg, q question, server netip.AddrPort, tcp, again bool, wait time.Duration) (*dns.Msg, error) {
+	try := func(edns bool) (*dns.Msg, error) {
+		m := m.Copy()
+		if edns {
+			m.SetEdns0(udpSize, q.do)
+		}
+		answer, err := exchange(ctx, m, server, tcp, wait)
+		if err != nil && tcp && ctx.Err() == nil {
+			if over, udpErr := exchange(ctx, m, server, false, wait); udpErr == nil && !over.Truncated {
+				return over, nil
+			}
+		}
+		return answer, err
 	}
-	if !answer.Response || len(answer.Question) != 1 || !strings.EqualFold(answer.Question[0].Name, m.Question[0].Name) ||
-		answer.Question[0].Qtype != m.Question[0].Qtype {
-		return nil, fmt.Errorf("server %s answered another question", server)
+	edns := q.edns && !again && !f.isPlain(server)
+	answer, err := try(edns)
+	if edns && err == nil && (answer.Rcode == dns.RcodeFormatError || answer.Rcode == dns.RcodeNotImplemented || answer.Rcode == dns.RcodeBadVers) {
+		again = true
+		answer, err = try(false)
 	}
-	return answer, nil
+	if q.edns && again && err == nil && !isLame(answer) {
+		f.mu.Lock()
+		f.plain[server] = f.now().Add(plainFor)
+		f.mu.Unlock()
+	}
+	return answer, err
+}
+
+// isPlain tells whether a server is known not to understand EDNS.
+func (f *forwarder) isPlain(server netip.AddrPort) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	until, known := f.plain[server]
+	if known && !f.now().Before(until) {
+		delete(f.plain, server)
+		return false
+	}
+	return known
 }

@@ -51,7 +51,9 @@ type Config struct {
 	// Upstreams are asked for other names; without any, those of ResolvConf (/etc/resolv.conf).
 	Upstreams  []netip.AddrPort
 	ResolvConf string
-	Log        *slog.Logger
+	// Stubs are domains that are asked of other servers.
+	Stubs []Stub
+	Log   *slog.Logger
 }
 
 // Server is cluster DNS on one node.
@@ -87,12 +89,16 @@ func New(cfg Config) (*Server, error) {
 	for _, a := range cfg.Addrs {
 		own[a] = true
 	}
+	suffix := "." + strings.ToLower(strings.Trim(cfg.Domain, ".")) + "."
+	if err := checkForwarding(cfg, suffix); err != nil {
+		return nil, err
+	}
 	up := &upstreams{fixed: cfg.Upstreams, path: cfg.ResolvConf, own: own, now: time.Now}
 	return &Server{
 		cfg: cfg, log: cfg.Log.With("component", "dns"),
-		answerer: &answerer{zone: newZone(), suffix: "." + strings.ToLower(strings.Trim(cfg.Domain, ".")) + ".",
+		answerer: &answerer{zone: newZone(), suffix: suffix, addrs: cfg.Addrs,
 			ranges: cfg.Ranges, hasNamespace: cfg.Source.HasNamespace},
-		forwarder: &forwarder{upstreams: up, cache: newCache(time.Now), flights: map[flight]*result{}},
+		forwarder: newForwarder(up, cfg.Stubs, time.Now),
 	}, nil
 }
 

@@ -119,7 +119,11 @@ func upstream(t testing.TB, asked *atomic.Int32) netip.AddrPort {
 			m.Answer = append(m.Answer, rr)
 		}
 		if _, udp := w.RemoteAddr().(*net.UDPAddr); udp {
-			m.Truncate(int(r.IsEdns0().UDPSize()))
+			size := dns.MinMsgSize
+			if opt := r.IsEdns0(); opt != nil {
+				size = int(opt.UDPSize())
+			}
+			m.Truncate(size)
 		}
 		w.WriteMsg(m)
 	})
