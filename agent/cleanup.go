@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"codeberg.org/skiff/skiff/agent/dns"
+	"codeberg.org/skiff/skiff/agent/kubelet/logind"
 	"codeberg.org/skiff/skiff/agent/kubelet/volume"
 	"codeberg.org/skiff/skiff/agent/podnet"
 	"codeberg.org/skiff/skiff/internal/wellknown"
@@ -27,7 +28,7 @@ func CleanUp(ctx context.Context, cfg Config) error {
 	if _, err := cfg.validate(); err != nil {
 		return err
 	}
-	return errors.Join(removeSandboxes(ctx, cfg), removeNetwork(ctx, cfg), unmount(cfg.Paths))
+	return errors.Join(removeSandboxes(ctx, cfg), removeNetwork(ctx, cfg), unmount(cfg.Paths), logind.RemoveConfig())
 }
 
 func removeSandboxes(ctx context.Context, cfg Config) error {

@@ -16,7 +16,9 @@ import (
 	"k8s.io/component-base/cli/flag"
 
 	"codeberg.org/skiff/skiff/agent/kubelet"
+	"codeberg.org/skiff/skiff/agent/kubelet/credential"
 	"codeberg.org/skiff/skiff/agent/kubelet/eviction"
+	"codeberg.org/skiff/skiff/agent/kubelet/logind"
 	"codeberg.org/skiff/skiff/agent/kubelet/podres"
 )
 
@@ -37,7 +39,10 @@ type NodeFlags struct {
 	ImageGCHigh, ImageGCLow  int
 	ImageMinAge, ImageMaxAge time.Duration
 	LogMaxSize               string
-	LogMaxFiles              int
+
+	ShutdownGrace, ShutdownGraceCritical time.Duration
+	CredentialConfig, CredentialBinDir   string
+	LogMaxFiles                          int
 }
 
 func (n *NodeFlags) addFlags(f *pflag.FlagSet) {
@@ -65,6 +70,10 @@ func (n *NodeFlags) addFlags(f *pflag.FlagSet) {
 	f.DurationVar(&n.ImageMinAge, "minimum-image-ttl-duration", 2*time.Minute, "how long an unused image is kept at least")
 	f.DurationVar(&n.ImageMaxAge, "image-maximum-gc-age", 0, "how long an unused image is kept at most; 0: as long as there is room")
 	f.StringVar(&n.LogMaxSize, "container-log-max-size", "10Mi", "size at which the log of a container is rotated")
+	f.DurationVar(&n.ShutdownGrace, "shutdown-grace-period", 0, "how long pods may take to end when the machine goes down (needs systemd-logind); 0: they are not ended in order")
+	f.DurationVar(&n.ShutdownGraceCritical, "shutdown-grace-period-critical-pods", 0, "the part of it that is for critical pods, after the others")
+	f.StringVar(&n.CredentialConfig, "image-credential-provider-config", "", "CredentialProviderConfig of programs that give credentials of registries")
+	f.StringVar(&n.CredentialBinDir, "image-credential-provider-bin-dir", "", "folder of these programs")
 	f.IntVar(&n.LogMaxFiles, "container-log-max-files", 5, "how many files of a container's log are kept, with the one that is written")
 }
 
@@ -74,6 +83,7 @@ type nodeSettings struct {
 	kubeReserved, sysReserved corev1.ResourceList
 	enforce                   []string
 	thresholds                []eviction.Threshold
+	credentials               *credential.Providers
 	logMaxSize                int64
 }
 
@@ -111,6 +121,8 @@ func (n *NodeFlags) validate() (s nodeSettings, err error) {
 		check(fmt.Errorf("--container-log-max-size %q is not a size", n.LogMaxSize))
 	}
 	s.logMaxSize = size.Value()
+	s.credentials, err = credential.Open(n.CredentialConfig, n.CredentialBinDir)
+	check(err)
 	check(n.validateNumbers())
 	return s, errors.Join(errs...)
 }
@@ -131,6 +143,10 @@ func (n *NodeFlags) validateNumbers() error {
 		return fmt.Errorf("--eviction-pressure-transition-period %v: must not be negative", n.EvictionTransition)
 	case n.EvictionMaxPodGrace < 0:
 		return fmt.Errorf("--eviction-max-pod-grace-period %d: must not be negative", n.EvictionMaxPodGrace)
+	case n.ShutdownGrace < 0 || n.ShutdownGrace > 0 && n.ShutdownGrace < time.Second || n.ShutdownGraceCritical < 0 || n.ShutdownGraceCritical > 0 && n.ShutdownGraceCritical < time.Second:
+		return fmt.Errorf("--shutdown-grace-period %v, --shutdown-grace-period-critical-pods %v: must be 0 or at least a second", n.ShutdownGrace, n.ShutdownGraceCritical)
+	case n.ShutdownGraceCritical > n.ShutdownGrace:
+		return fmt.Errorf("--shutdown-grace-period-critical-pods %v must not be more than --shutdown-grace-period %v", n.ShutdownGraceCritical, n.ShutdownGrace)
 	case n.PodsPerCore < 0:
 		return fmt.Errorf("--pods-per-core %d: must not be negative", n.PodsPerCore)
 	}
@@ -194,4 +210,6 @@ func (n *NodeFlags) configure(c *kubelet.Config, s nodeSettings) {
 		c.ImageMinAge = -1
 	}
 	c.LogMaxSize, c.LogMaxFiles = s.logMaxSize, n.LogMaxFiles
+	c.ShutdownGrace, c.ShutdownGraceCritical, c.Credentials = n.ShutdownGrace, n.ShutdownGraceCritical, s.credentials
+	c.Logind = func() (kubelet.Logind, error) { return logind.Dial() }
 }

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"codeberg.org/skiff/skiff/agent/kubelet/credential"
 	"codeberg.org/skiff/skiff/agent/kubelet/eviction"
 	"codeberg.org/skiff/skiff/agent/kubelet/httpapi"
 	"codeberg.org/skiff/skiff/internal/wellknown"
@@ -142,6 +143,12 @@ type Config struct {
 	// after ImageMaxAge (0: never).
 	ImageGCHigh, ImageGCLow  float64
 	ImageMinAge, ImageMaxAge time.Duration
+	// ShutdownGrace is how long pods have to end when the machine goes down, of which the last ShutdownGraceCritical is for critical ones; 0: they are
+	// not ended in order. Logind connects to what tells of that.
+	ShutdownGrace, ShutdownGraceCritical time.Duration
+	Logind                               func() (Logind, error)
+	// Credentials of registries, beside the pods' own; may be nil.
+	Credentials *credential.Providers
 	// LogMaxSize and LogMaxFiles are what the runtime was told; they are shown.
 	LogMaxSize  int64
 	LogMaxFiles int

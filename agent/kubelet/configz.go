@@ -36,6 +36,7 @@ func (v view) Configz() any {
 		"kubeReservedCgroup": c.KubeReservedCgroup, "systemReservedCgroup": c.SystemReservedCgroup,
 		"imageGCHighThresholdPercent": percent(c.ImageGCHigh), "imageGCLowThresholdPercent": percent(c.ImageGCLow),
 		"imageMinimumGCAge": max(0, c.ImageMinAge).String(), "imageMaximumGCAge": c.ImageMaxAge.String(),
+		"shutdownGracePeriod": c.ShutdownGrace.String(), "shutdownGracePeriodCriticalPods": c.ShutdownGraceCritical.String(),
 		"allowedUnsafeSysctls": c.AllowedSysctls, "enableServer": c.Listen != "", "staticPodPath": c.Paths.PodManifests(), "providerID": c.ProviderID,
 	}}
 }

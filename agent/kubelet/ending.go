@@ -62,29 +62,14 @@ func (w *worker) kill(ctx context.Context, s plan.Step) error {
 	return nil
 }
 
-// hookOutput is how much of what a hook says is kept, in bytes.
-const hookOutput = 4 << 10
-
-// head keeps the beginning of what is written.
-type head struct {
-	text string
-	left int
-}
-
-func (h *head) Write(p []byte) (int, error) {
-	n := min(len(p), h.left)
-	h.text, h.left = h.text+string(p[:n]), h.left-n
-	return len(p), nil
-}
-
 // hook runs one lifecycle hook.
 func (w *worker) hook(ctx context.Context, pod *corev1.Pod, c *corev1.Container, id string, h *corev1.LifecycleHandler) error {
 	switch {
 	case h.Exec != nil:
-		out := head{left: hookOutput}
+		var out probe.Output
 		code, err := w.k.cfg.Runtime.Exec(ctx, id, container.ExecSpec{Args: h.Exec.Command, Stdout: &out, Stderr: &out})
 		if err == nil && code != 0 {
-			err = fmt.Errorf("command %q exited with %d: %s", h.Exec.Command, code, out.text)
+			err = fmt.Errorf("command %q exited with %d: %s", h.Exec.Command, code, out.String())
 		}
 		return err
 	case h.HTTPGet != nil:

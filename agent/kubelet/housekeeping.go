@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -73,6 +74,7 @@ func (k *Kubelet) sweep() {
 
 // removeOrphan stops a pod that nobody wants with the grace that its containers were started with.
 func (k *Kubelet) removeOrphan(ctx context.Context, s container.Sandbox) {
+	var stops sync.WaitGroup
 	for _, c := range s.Containers {
 		if c.State != container.Running {
 			continue
@@ -81,11 +83,9 @@ func (k *Kubelet) removeOrphan(ctx context.Context, s container.Sandbox) {
 		if err != nil {
 			grace = 30 * time.Second
 		}
-		go k.cfg.Runtime.Stop(ctx, c.Spec.ID, grace)
+		stops.Go(func() { k.cfg.Runtime.Stop(ctx, c.Spec.ID, grace) })
 	}
-	for _, c := range s.Containers {
-		k.cfg.Runtime.Stop(ctx, c.Spec.ID, 30*time.Second)
-	}
+	stops.Wait()
 	if k.cfg.HostPorts != nil {
 		k.cfg.HostPorts.Remove(s.Spec.ID)
 	}

@@ -186,6 +186,16 @@ func (k *Kubelet) pullAuths(ctx context.Context, pod *corev1.Pod, ref string) ([
 			}
 		}
 	}
+	host, path := splitRef(ref)
+	given, err := k.cfg.Credentials.Get(ctx, host+"/"+path, func(pattern string) bool { return matches(pattern, ref) > 0 })
+	if err != nil {
+		k.cfg.Log.Warn("no credentials of a provider", "image", ref, "err", err) // what others gave may do
+	}
+	for _, c := range given {
+		if n := matches(c.Pattern, ref); n > 0 {
+			found = append(found, match{image.Auth{Username: c.Username, Password: c.Password}, n})
+		}
+	}
 	slices.SortStableFunc(found, func(a, b match) int { return b.n - a.n })
 	var out []image.Auth
 	for _, m := range found {

@@ -98,7 +98,7 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	k.mu.Lock()
 	k.ctx = ctx
 	k.mu.Unlock()
-	parts := []func(context.Context) error{k.objects.Run, k.probes.Run, k.events.run, k.dispatch, k.watchFiles, k.housekeeping, k.localStorage, k.enforce, k.serve}
+	parts := []func(context.Context) error{k.objects.Run, k.probes.Run, k.events.run, k.dispatch, k.watchFiles, k.housekeeping, k.localStorage, k.enforce, k.shutdown, k.serve}
 	if k.cfg.Client != nil {
 		parts = append(parts, k.watchPods, k.node.run, k.svc.run)
 	} else {

@@ -39,6 +39,7 @@ type node struct {
 	mu       sync.Mutex
 	obj      *corev1.Node // newest known
 	pressure pressure
+	down     bool // the machine is going down
 }
 
 // pressure of the node, as eviction sees it.

@@ -177,7 +177,9 @@ func (n *node) conditions(st *corev1.NodeStatus, now time.Time) {
 	pressed(corev1.NodeDiskPressure, p.Disk, "KubeletHasDiskPressure", "KubeletHasNoDiskPressure", "")
 	pressed(corev1.NodePIDPressure, p.PIDs, "KubeletHasInsufficientPID", "KubeletHasSufficientPID", "sufficient PID")
 	ready := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "KubeletReady", Message: "kubelet is posting ready status"}
-	if f := n.k.cfg.NetworkReady; f != nil {
+	if n.shuttingDown() {
+		ready.Status, ready.Reason, ready.Message = corev1.ConditionFalse, "KubeletNotReady", "node is shutting down"
+	} else if f := n.k.cfg.NetworkReady; f != nil {
 		if err := f(); err != nil {
 			ready.Status, ready.Reason = corev1.ConditionFalse, "KubeletNotReady"
 			ready.Message = fmt.Sprintf("container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:%v", err)

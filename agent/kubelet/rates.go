@@ -1,6 +1,8 @@
 package kubelet
 
 import (
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -34,11 +36,17 @@ func (k *Kubelet) rate(key string, at time.Time, nanos uint64) *uint64 {
 	return &s.rate
 }
 
-// forgetRates of what is gone.
-func (k *Kubelet) forgetRates(keys ...string) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+// forgetFigures of a pod that is gone.
+func (w *worker) forgetFigures() {
+	w.mu.Lock()
+	keys := slices.Collect(maps.Keys(w.details))
+	for attempt := range w.lastSandbox + 1 {
+		keys = append(keys, sandboxID(w.uid, attempt))
+	}
+	w.mu.Unlock()
+	w.k.mu.Lock()
+	defer w.k.mu.Unlock()
 	for _, key := range keys {
-		delete(k.cpu, key)
+		delete(w.k.cpu, key)
 	}
 }

@@ -148,7 +148,7 @@ func (k *Kubelet) add(p *corev1.Pod, static bool, after <-chan struct{}) *worker
 		w.verdict = &plan.Verdict{Reason: p.Status.Reason, Message: p.Status.Message}
 	} else {
 		var victims []*worker
-		if w.verdict, victims = k.admit(p, static); w.verdict != nil {
+		if w.verdict, victims = k.admitUnlessDown(p, static); w.verdict != nil {
 			k.counts.rejections.WithLabelValues(w.verdict.Reason).Inc()
 			k.events.pod(p, corev1.EventTypeWarning, w.verdict.Reason, "%s", strings.TrimPrefix(w.verdict.Message, rejected))
 		}

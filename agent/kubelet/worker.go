@@ -204,6 +204,7 @@ func (w *worker) run(ctx context.Context) {
 		wake = earliest(wake, regrant)
 		if w.isGone() {
 			w.stopProbes()
+			w.forgetFigures()
 			w.k.roomCame(w)
 			w.k.balance()
 			return

@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -12,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -78,18 +78,28 @@ func or(a, b string) string {
 	return b
 }
 
-// limited keeps the first bytes written to it.
-type limited struct{ bytes.Buffer }
+// Output keeps the first bytes of what a command writes, on both of its streams at once. (It is no bytes.Buffer: io.Copy would fill that past Write.)
+type Output struct {
+	mu   sync.Mutex
+	data []byte
+}
 
-func (l *limited) Write(p []byte) (int, error) {
-	if room := maxOutput - l.Len(); room > 0 {
-		l.Buffer.Write(p[:min(room, len(p))])
-	}
+func (o *Output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.data = append(o.data, p[:min(maxOutput-len(o.data), len(p))]...)
 	return len(p), nil
 }
 
+// String is what was kept.
+func (o *Output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return string(o.data)
+}
+
 func (e Exec) command(ctx context.Context, id string, args []string, timeout time.Duration) outcome {
-	var out limited
+	var out Output
 	code, err := e(ctx, id, args, &out, timeout)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) || err != nil && ctx.Err() == context.DeadlineExceeded:

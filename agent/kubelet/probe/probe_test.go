@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -158,3 +159,24 @@ func TestStartupGatesOthers(t *testing.T) {
 		t.Errorf("events %q", events)
 	}
 }
+
+// TestOutputIsBounded: a command that never stops talking, on both streams, does not fill the daemon's memory.
+func TestOutputIsBounded(t *testing.T) {
+	var o Output
+	var streams sync.WaitGroup
+	for range 2 {
+		streams.Go(func() {
+			if n, err := io.Copy(&o, io.LimitReader(endless{}, 4<<20)); n != 4<<20 || err != nil {
+				t.Error(n, err)
+			}
+		})
+	}
+	streams.Wait()
+	if n := len(o.String()); n != maxOutput {
+		t.Errorf("%d bytes are kept", n)
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
