@@ -94,7 +94,7 @@ func (c *Config) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.AgentToken, "agent-token", "", "secret that joins agents only (default: made at random)")
 	c.addAuthenticationFlags(f)
 	c.addAuditFlags(f)
-	f.StringVar(&c.EncryptionProviderConfig, "encryption-provider-config", "", "file with an EncryptionConfiguration (aesgcm, secretbox, aescbc, identity) for what etcd holds (default: Secrets, with keys that skiff makes, see skiff secrets-encrypt)")
+	f.StringVar(&c.EncryptionProviderConfig, "encryption-provider-config", "", "file with an EncryptionConfiguration (aesgcm, secretbox, aescbc, kms, identity) for what etcd holds (default: Secrets, with keys that skiff makes, see skiff secrets-encrypt)")
 	c.Admission.addFlags(f)
 	f.StringSliceVar(&c.RuntimeConfig, "runtime-config", nil, "API versions that are served or not: group/version=true or false, group/version/resource=…, api/beta=false; what cannot be so is an error")
 	f.BoolVar(&c.DisableControllers, "disable-controller-manager", false, "run no controllers but those that belong to the API server (for tests of clients, and clusters that bring their own)")

@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"codeberg.org/skiff/skiff/internal/wellknown"
+	"codeberg.org/skiff/skiff/server/apiserver"
 	"codeberg.org/skiff/skiff/server/pki"
 	"codeberg.org/skiff/skiff/server/store/encrypt"
 )
@@ -29,6 +30,14 @@ func (s *Server) wireEncryption() (err error) {
 	}
 	s.encryption, err = encrypt.New(cfg)
 	return err
+}
+
+// encryptionChecks says whether the plugins with keys are well.
+func (s *Server) encryptionChecks() []apiserver.Check {
+	if !s.encryption.HasPlugins() {
+		return nil
+	}
+	return []apiserver.Check{{Name: "kms-providers", Run: s.encryption.Health, ReadyOnly: true}}
 }
 
 // resumeEncryption finishes a rotation that was cut off and encrypts what was stored before there were keys.

@@ -185,6 +185,10 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Run serves until ctx ends and everything it started has ended. It does not return because the store is slow or alone.
 func (s *Server) Run(ctx context.Context) error {
+	// Keys first: the store opens what it holds at its start.
+	if err := s.encryption.Prepare(ctx); err != nil {
+		s.cfg.Log.Warn("a kms plugin does not answer yet; what it has sealed is hidden until it does", "error", err)
+	}
 	// The store outlives the rest, so that what ends can still write.
 	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopStore()
@@ -216,6 +220,7 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { return s.joining.tunnels.Run(ctx) })
 	g.Go(func() error { return s.authentication.oidc.Run(ctx) })
 	g.Go(func() error { return s.authorization.Run(ctx) })
+	g.Go(func() error { return s.encryption.Run(ctx, s.store, s.cfg.Log.With("component", "encryption")) })
 	g.Go(func() error { return s.labelUsedTokens(ctx) })
 	g.Go(func() error { return s.writeKubeconfigs(ctx) })
 	go registry.Warm() // 150 ms of parsing that the first write would wait for

@@ -93,7 +93,7 @@ func (s *Server) wireAPI() error {
 		CABundle: s.ca.PEM, OpenIDConfiguration: s.openID, JWKS: s.jwks,
 		DialNode: s.dialNode, KubeletTLS: s.kubeletTLS,
 		Extra: s.joining.handlers, PublicPaths: s.joining.public,
-		Fairness: s.fairness, Aggregator: s.aggregator, Metrics: metrics, Audit: s.audit,
+		Fairness: s.fairness, Aggregator: s.aggregator, Metrics: metrics, Audit: s.audit, Checks: s.encryptionChecks(),
 		Now: now, Log: s.cfg.Log,
 	})
 	if err != nil {

@@ -67,7 +67,7 @@ func (s *Store) awaitSealing() {
 func (s *Store) Rewrite(ctx context.Context) (done encrypt.Rewritten, err error) {
 	// Writes that were sealed by the transformer of before must have arrived before the scan.
 	s.awaitSealing()
-	err = s.eachSealed(ctx, func(m *member, k *api.Kind, kv *mvccpb.KeyValue) error {
+	err = s.eachSealed(ctx, func(k *api.Kind, kv *mvccpb.KeyValue) error {
 		if !s.cfg.Transformer.Stale(k.GroupResource(), kv.Value) {
 			return nil
 		}
@@ -105,10 +105,45 @@ func (s *Store) rewrite(ctx context.Context, k *api.Kind, kv *mvccpb.KeyValue) e
 	return err
 }
 
+// Reopen writes again the values that could not be opened and can be now, so that they are shown. It returns how many.
+func (s *Store) Reopen(ctx context.Context) (n int, err error) {
+	snap, t := s.Snapshot(), s.cfg.Transformer
+	if t == nil {
+		return 0, nil
+	}
+	for _, k := range snap.layout.kinds() {
+		if !t.Covers(k.GroupResource()) || snap.UnreadableCount(k, "") == 0 {
+			continue
+		}
+		hidden := map[string]bool{}
+		snap.table(k).damaged.Scan(func(key string, why error) bool {
+			hidden[k.Prefix+"/"+key] = errors.Is(why, errSealed)
+			return true
+		})
+		err = s.eachOf(ctx, k, func(kv *mvccpb.KeyValue) error {
+			if !hidden[string(kv.Key)] {
+				return nil
+			}
+			switch err := s.rewrite(ctx, k, kv); {
+			case errors.Is(err, errSealed): // still
+				return nil
+			case err != nil:
+				return fmt.Errorf("write %s again: %w", kv.Key, err)
+			}
+			n++
+			return nil
+		})
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
 // Tally counts stored values by their form. Only resources that may be encrypted are looked at.
 func (s *Store) Tally(ctx context.Context) (map[string]int, error) {
 	count := map[string]int{}
-	err := s.eachSealed(ctx, func(_ *member, _ *api.Kind, kv *mvccpb.KeyValue) error {
+	err := s.eachSealed(ctx, func(_ *api.Kind, kv *mvccpb.KeyValue) error {
 		count[s.cfg.Transformer.Header(kv.Value)]++
 		return nil
 	})
@@ -116,11 +151,8 @@ func (s *Store) Tally(ctx context.Context) (map[string]int, error) {
 }
 
 // eachSealed visits what is stored now of every kind that the transformer covers, a page at a time.
-func (s *Store) eachSealed(ctx context.Context, visit func(*member, *api.Kind, *mvccpb.KeyValue) error) error {
-	m, t := s.member.Load(), s.cfg.Transformer
-	if m == nil {
-		return fmt.Errorf("etcd is not serving: %w", ErrUnavailable)
-	}
+func (s *Store) eachSealed(ctx context.Context, visit func(*api.Kind, *mvccpb.KeyValue) error) error {
+	t := s.cfg.Transformer
 	if t == nil {
 		return nil
 	}
@@ -129,18 +161,26 @@ func (s *Store) eachSealed(ctx context.Context, visit func(*member, *api.Kind, *
 		if !t.Covers(k.GroupResource()) {
 			continue
 		}
-		only := newLayout([]*api.Kind{k})
-		err := m.walk(ctx, k.Prefix, 0, func(kv *mvccpb.KeyValue) error {
-			if _, _, ok := only.locate([]*table{{kind: k}}, string(kv.Key)); !ok {
-				return nil
-			}
-			return visit(m, k, kv)
-		})
-		if err != nil {
+		if err := s.eachOf(ctx, k, func(kv *mvccpb.KeyValue) error { return visit(k, kv) }); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// eachOf visits what is stored now of one kind, a page at a time.
+func (s *Store) eachOf(ctx context.Context, k *api.Kind, visit func(*mvccpb.KeyValue) error) error {
+	m := s.member.Load()
+	if m == nil {
+		return fmt.Errorf("etcd is not serving: %w", ErrUnavailable)
+	}
+	only := newLayout([]*api.Kind{k})
+	return m.walk(ctx, k.Prefix, 0, func(kv *mvccpb.KeyValue) error {
+		if _, _, ok := only.locate([]*table{{kind: k}}, string(kv.Key)); !ok {
+			return nil
+		}
+		return visit(kv)
+	})
 }
 
 // Unreadable says why an object that is stored cannot be shown: its value cannot be decrypted or decoded. Nil if it is

@@ -2,7 +2,6 @@ package encrypt
 
 import (
 	"encoding/base64"
-	"errors"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -19,8 +18,8 @@ const (
 	maxConfig        = 1 << 20
 )
 
-// Parse reads an EncryptionConfiguration in YAML or JSON. Providers are aesgcm, secretbox, aescbc and identity; kms, which
-// needs a plugin beside the server, is refused.
+// Parse reads an EncryptionConfiguration in YAML or JSON. Providers are aesgcm, secretbox, aescbc, kms (v2) and identity.
+// Plugins are not asked for anything yet.
 func Parse(data []byte) (*Transformer, error) {
 	config, err := decode(data)
 	if err != nil {
@@ -39,6 +38,13 @@ func decode(data []byte) (*configv1.EncryptionConfiguration, error) {
 	}
 	if config.APIVersion != configAPIVersion || config.Kind != configKind {
 		return nil, fmt.Errorf("read EncryptionConfiguration: expected apiVersion %s and kind %s, got %q and %q", configAPIVersion, configKind, config.APIVersion, config.Kind)
+	}
+	for i := range config.Resources {
+		for j := range config.Resources[i].Providers {
+			if k := config.Resources[i].Providers[j].KMS; k != nil {
+				configv1.SetDefaults_KMSConfiguration(k)
+			}
+		}
 	}
 	internal := &apiserver.EncryptionConfiguration{}
 	if err := configv1.Convert_v1_EncryptionConfiguration_To_apiserver_EncryptionConfiguration(config, internal, nil); err != nil {
@@ -66,6 +72,11 @@ func build(config *configv1.EncryptionConfiguration) (*Transformer, error) {
 				return nil, fmt.Errorf("EncryptionConfiguration: resources[%d].providers[%d]: %w", i, j, err)
 			}
 			r.providers = append(r.providers, providers...)
+			for _, p := range providers {
+				if plugin, ok := p.box.(plugin); ok {
+					t.plugins = append(t.plugins, plugin.Provider)
+				}
+			}
 		}
 		t.rules = append(t.rules, r)
 	}
@@ -83,7 +94,7 @@ func buildProvider(p *configv1.ProviderConfiguration) ([]provider, error) {
 	case p.Identity != nil:
 		return []provider{identity}, nil
 	}
-	return nil, errors.New("kms providers are not supported")
+	return kmsProvider(p.KMS)
 }
 
 func keys(name string, list []configv1.Key, newBox func([]byte) (box, error)) (out []provider, err error) {

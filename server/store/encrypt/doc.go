@@ -5,6 +5,7 @@
 //	k8s:enc:aesgcm:v1:<key name>:<12 bytes nonce><ciphertext and tag>     the etcd key is additional authenticated data
 //	k8s:enc:secretbox:v1:<key name>:<24 bytes nonce><box>
 //	k8s:enc:aescbc:v1:<key name>:<16 bytes iv><ciphertext, PKCS #7>       only for data that come from elsewhere
+//	k8s:enc:kms:v2:<provider>:<EncryptedObject>                           the key is a plugin's: see package kms
 //	anything else is not encrypted
 //
 // These are upstream's forms: an etcd of another distribution opens with its EncryptionConfiguration, and the other way
@@ -22,6 +23,9 @@
 // [Rotator] moves from one key to the next in steps, each of which is safe to be cut off: what a step needs to be finished is
 // to be seen in the file and in the values themselves. See rotate.go for the diagram.
 //
-// The package starts no goroutine, knows no etcd, and must never log or return a key or a plain value. Transformers are
+// Plugins for keys are asked before the store opens ([Rotator.Prepare]) and once a minute by [Rotator.Run], which is the
+// package's only goroutine and ends with its context.
+//
+// The package knows no etcd, and must never log or return a key or a plain value. Transformers are
 // immutable and safe for concurrent use; [Live] changes from one to the next in one step.
 package encrypt

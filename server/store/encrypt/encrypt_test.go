@@ -115,7 +115,7 @@ func TestBadConfigurationsAreRefusedAndKeepTheirSecrets(t *testing.T) {
 		"short key":        head + "- resources: [secrets]\n  providers: [{aesgcm: {keys: [{name: a, secret: c2hvcnRzZWNyZXQ=}]}}]\n",
 		"not base64":       head + "- resources: [secrets]\n  providers: [{aesgcm: {keys: [{name: a, secret: \"%%shortsecret\"}]}}]\n",
 		"two in one":       head + "- resources: [secrets]\n  providers: [{identity: {}, aesgcm: {keys: [{name: a, secret: " + secretA + "}]}}]\n",
-		"kms":              head + "- resources: [secrets]\n  providers: [{kms: {apiVersion: v2, name: x, endpoint: \"unix:///x\", timeout: 3s}}]\n",
+		"kms":              head + "- resources: [secrets]\n  providers: [{kms: {name: x, endpoint: \"unix:///x\", timeout: 3s}}]\n",
 		"resource and all": head + "- resources: [secrets, \"*.\"]\n  providers: [{identity: {}}]\n",
 	} {
 		_, err := Parse([]byte(text))

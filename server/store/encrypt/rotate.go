@@ -238,7 +238,7 @@ func (t *Transformer) alsoOpens(older *Transformer) *Transformer {
 	if older == nil {
 		return t
 	}
-	out := &Transformer{rules: slices.Clone(t.rules)}
+	out := &Transformer{rules: slices.Clone(t.rules), plugins: t.plugins}
 	for i := range out.rules {
 		providers := slices.Clone(out.rules[i].providers)
 		for _, was := range older.rules {
@@ -283,6 +283,9 @@ func (r *Rotator) Status(ctx context.Context, w Rewriter) (Status, error) {
 	} else {
 		s.File = r.cfg.Foreign
 		s.Enabled = r.live.Current().seals()
+		if err := r.Health(); err != nil {
+			s.Failed = err.Error()
+		}
 	}
 	r.mu.Unlock()
 	if w == nil {

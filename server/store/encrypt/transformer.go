@@ -8,11 +8,15 @@ import (
 	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"codeberg.org/skiff/skiff/server/store/encrypt/kms"
 )
 
 // Transformer seals and opens values by the rules of one configuration. Immutable.
 type Transformer struct {
 	rules []rule
+	// plugins among the providers.
+	plugins []*kms.Provider
 }
 
 // rule is one element of the configuration's resources.
@@ -107,7 +111,13 @@ func (t *Transformer) Stale(gr schema.GroupResource, stored []byte) bool {
 	if r == nil || r.providers[0].box == nil {
 		return bytes.HasPrefix(stored, []byte(magic))
 	}
-	return !bytes.HasPrefix(stored, []byte(r.providers[0].prefix))
+	p := &r.providers[0]
+	if !bytes.HasPrefix(stored, []byte(p.prefix)) {
+		return true
+	}
+	// A plugin has more keys than one below the same prefix.
+	b, ok := p.box.(interface{ stale(sealed []byte) bool })
+	return ok && b.stale(stored[len(p.prefix):])
 }
 
 // headerOf names provider and key of a stored value, for people. It is bounded and printable, whatever is stored.
