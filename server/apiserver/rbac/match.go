@@ -30,10 +30,10 @@ func has(list []string, s, all string) bool {
 	return false
 }
 
-// matchesResource: "pods", "pods/log", "*/scale" and "*".
+// matchesResource: "pods", "pods/log", "*/scale" and "*". A SubjectAccessReview may ask for the combined name "pods/log" and no subresource.
 func matchesResource(list []string, resource, sub string) bool {
 	for _, have := range list {
-		if have == rbacv1.ResourceAll {
+		if have == rbacv1.ResourceAll || sub == "" && have == resource {
 			return true
 		}
 		name, below, _ := strings.Cut(have, "/")
