@@ -12,6 +12,9 @@ func BenchmarkUnpack(b *testing.B) {
 		if err != nil {
 			b.Skip("no shim was built")
 		}
+		if _, _, err := version(packed.(io.ReadSeeker)); err != nil {
+			b.Fatal(err)
+		}
 		if err := decompress(io.Discard, packed); err != nil {
 			b.Fatal(err)
 		}

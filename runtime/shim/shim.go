@@ -4,8 +4,9 @@
 package shim
 
 import (
+	"crypto/sha256"
 	"embed"
-	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -44,13 +45,13 @@ func Install(dir string) (string, error) {
 }
 
 func install(packed io.ReadSeeker, dir string) (string, error) {
-	name, size, err := version(packed)
+	digest, size, err := version(packed)
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, name)
-	if fi, err := os.Stat(path); err != nil || fi.Size() != size {
-		if err := unpack(packed, path); err != nil {
+	path := filepath.Join(dir, "skiff-shim-"+hex.EncodeToString(digest[:8]))
+	if !same(path, digest, size) {
+		if err := unpack(packed, path, digest); err != nil {
 			return "", err
 		}
 	}
@@ -66,34 +67,48 @@ func install(packed io.ReadSeeker, dir string) (string, error) {
 	return path, nil
 }
 
-// version is the file's name, which says what is in it, and its size in bytes.
-func version(packed io.ReadSeeker) (name string, size int64, err error) {
+// same tells whether a file is the whole shim: its content, because a bad disk or hand changes bytes and leaves the size. Reading it brings it into
+// the page cache, from which it is about to be started.
+func same(path string, digest [sha256.Size]byte, size int64) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	if fi, err := f.Stat(); err != nil || !fi.Mode().IsRegular() || fi.Size() != size {
+		return false
+	}
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return false
+	}
+	return [sha256.Size]byte(h.Sum(nil)) == digest
+}
+
+// version reads what the executable must be: its digest, with which the packed file begins, and its size in bytes. What follows is compressed.
+func version(packed io.ReadSeeker) (digest [sha256.Size]byte, size int64, err error) {
 	var start [zstd.HeaderMaxSize]byte
-	var checksum [4]byte // zstd ends with one of the content
+	if _, err := io.ReadFull(packed, digest[:]); err != nil {
+		return digest, 0, err
+	}
 	if _, err := io.ReadFull(packed, start[:]); err != nil {
-		return "", 0, err
+		return digest, 0, err
 	}
-	if _, err := packed.Seek(-int64(len(checksum)), io.SeekEnd); err != nil {
-		return "", 0, err
-	}
-	if _, err := io.ReadFull(packed, checksum[:]); err != nil {
-		return "", 0, err
-	}
-	if _, err := packed.Seek(0, io.SeekStart); err != nil {
-		return "", 0, err
+	if _, err := packed.Seek(sha256.Size, io.SeekStart); err != nil {
+		return digest, 0, err
 	}
 	var header zstd.Header
 	if err := header.Decode(start[:]); err != nil {
-		return "", 0, err
+		return digest, 0, err
 	}
 	if !header.HasFCS || !header.HasCheckSum {
-		return "", 0, errors.New("it was packed without its size or checksum")
+		return digest, 0, errors.New("it was packed without its size or checksum")
 	}
-	return fmt.Sprintf("skiff-shim-%x-%08x", header.FrameContentSize, binary.LittleEndian.Uint32(checksum[:])), int64(header.FrameContentSize), nil
+	return digest, int64(header.FrameContentSize), nil
 }
 
 // unpack writes the file so that it is either whole or not there, whatever happens.
-func unpack(packed io.Reader, path string) error {
+func unpack(packed io.Reader, path string, digest [sha256.Size]byte) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -104,7 +119,11 @@ func unpack(packed io.Reader, path string) error {
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	err = decompress(f, packed)
+	h := sha256.New()
+	err = decompress(io.MultiWriter(f, h), packed)
+	if err == nil && [sha256.Size]byte(h.Sum(nil)) != digest {
+		err = errors.New("what this program carries is damaged: its digest is another")
+	}
 	for _, next := range []func() error{func() error { return f.Chmod(0o755) }, f.Sync, f.Close, func() error { return os.Rename(f.Name(), path) }} {
 		if err == nil {
 			err = next()
@@ -126,12 +145,13 @@ func decompress(w io.Writer, packed io.Reader) error {
 	return err
 }
 
-// Pack compresses an executable for built/.
+// Pack compresses an executable for built/, after its digest.
 func Pack(w io.Writer, executable []byte) error {
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(window), zstd.WithSingleSegment(false))
 	if err != nil {
 		return err
 	}
-	_, err = w.Write(e.EncodeAll(executable, nil))
+	digest := sha256.Sum256(executable)
+	_, err = w.Write(append(digest[:], e.EncodeAll(executable, nil)...))
 	return err
 }

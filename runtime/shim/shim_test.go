@@ -63,11 +63,30 @@ func TestInstall(t *testing.T) {
 	if b, _ := os.ReadFile(first); string(b) != firstContent || names(t, dir) != filepath.Base(first) {
 		t.Errorf("%q in %s", b, names(t, dir))
 	}
+	// A byte of it was changed: the size is the same.
+	if err := os.WriteFile(first, []byte("F"+firstContent[1:]), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := install(pack(t, firstContent), dir); err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := os.ReadFile(first); string(b) != firstContent {
+		t.Error("a shim with a changed byte is taken for whole")
+	}
 	// Same size, other content.
 	second, err := install(pack(t, otherContent), dir)
 	if err != nil || second == first || names(t, dir) != filepath.Base(second) {
 		t.Errorf("%s after %s: %s %v", second, first, names(t, dir), err)
 	}
+}
+
+func wrongDigest(t *testing.T) *bytes.Reader {
+	b, err := io.ReadAll(pack(t, firstContent))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[0] ^= 1
+	return bytes.NewReader(b)
 }
 
 func TestInstallSaysWhatIsWrong(t *testing.T) {
@@ -78,7 +97,7 @@ func TestInstallSaysWhatIsWrong(t *testing.T) {
 	good := pack(t, strings.Repeat("content", 100))
 	cut, _ := io.ReadAll(io.LimitReader(pack(t, strings.Repeat("content", 100)), good.Size()-5))
 	for what, packed := range map[string]*bytes.Reader{
-		"in a file": good, "nothing": bytes.NewReader(nil), "not zstd": bytes.NewReader([]byte("content of something")), "cut off": bytes.NewReader(cut),
+		"in a file": good, "nothing": bytes.NewReader(nil), "another's digest": wrongDigest(t), "not zstd": bytes.NewReader([]byte("content of something")), "cut off": bytes.NewReader(cut),
 	} {
 		dir := file
 		if what != "in a file" {
