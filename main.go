@@ -52,6 +52,9 @@ func main() {
 	if filepath.Base(os.Args[0]) == "kubectl" {
 		os.Args = append([]string{"skiff", "kubectl"}, os.Args[1:]...)
 	}
+	if len(os.Args) > 2 && os.Args[1] == "help" { // skiff help COMMAND
+		os.Args = append([]string{os.Args[0], os.Args[2], "--help"}, os.Args[3:]...)
+	}
 	if len(os.Args) < 2 || os.Args[1] == "help" || os.Args[1] == "-h" || os.Args[1] == "--help" {
 		usage(os.Stdout)
 		return
@@ -85,7 +88,14 @@ func usage(w io.Writer) {
 	fmt.Fprintln(w, "\nskiff COMMAND --help explains the flags. Every flag is also a key of /etc/skiff/config.yaml and an environment variable SKIFF_….")
 }
 
-func runVersion(context.Context, []string) error {
+func runVersion(_ context.Context, args []string) error {
+	flags := pflag.NewFlagSet("version", pflag.ContinueOnError)
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
 	fmt.Printf("skiff %s (%s, %s)\nkubernetes %s\nplatform %s\n", version.Version, version.Commit, version.Date, version.Kubernetes, version.Platform())
 	return nil
 }
@@ -109,6 +119,9 @@ func runServer(ctx context.Context, args []string) error {
 		return err
 	}
 	if err := node.Complete(); err != nil {
+		return err
+	}
+	if err := node.RememberName(); err != nil {
 		return err
 	}
 	node.Log, srv.Log = log, log
@@ -203,6 +216,9 @@ func runAgent(ctx context.Context, args []string) error {
 	g.Go(func() error {
 		if *serverURL != "" {
 			return agent.Join(ctx, node, *serverURL, *token)
+		}
+		if err := node.RememberName(); err != nil {
+			return err
 		}
 		a, err := agent.New(node, nil)
 		if err != nil {

@@ -110,7 +110,7 @@ func (c *Config) AddNodeFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.Paths.Config, "config-dir", paths.Config, "configuration files, and the administrator's kubeconfig")
 	f.StringVar(&c.Paths.Log, "log-dir", paths.Log, "logs of pods, in pods/ and containers/")
 	f.StringToStringVar(&c.FeatureGates, "feature-gates", nil, "Kubernetes' feature gates, Name=true or Name=false; what cannot be so is an error that says why")
-	f.StringVar(&c.NodeName, "node-name", "", "name of the node (default: the host's)")
+	f.StringVar(&c.NodeName, "node-name", "", "name of the node (default: the one it has had before, or the whole host name)")
 	f.StringSliceVar(&c.NodeIPs, "node-ip", nil, "addresses of the node, one a family (default: that of the default route)")
 }
 
@@ -120,11 +120,9 @@ func (c *Config) Complete() (err error) {
 		return err
 	}
 	if c.NodeName == "" {
-		host, err := os.Hostname()
-		if err != nil {
+		if c.NodeName, err = defaultName(c.Paths, os.Hostname); err != nil {
 			return fmt.Errorf("find out the node's name: %w", err)
 		}
-		c.NodeName = strings.ToLower(strings.SplitN(host, ".", 2)[0])
 	}
 	if errs := validation.IsDNS1123Subdomain(c.NodeName); len(errs) > 0 {
 		return fmt.Errorf("--node-name %q: %s", c.NodeName, strings.Join(errs, "; "))

@@ -10,6 +10,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"codeberg.org/skiff/skiff/agent/join"
+	"codeberg.org/skiff/skiff/internal/wallclock"
 )
 
 // Join joins the cluster of a server, or takes up the membership that is on disk, and runs the node until ctx ends.
@@ -19,11 +20,15 @@ func Join(ctx context.Context, cfg Config, server, token string) error {
 	}
 	log := cfg.Log.With("component", "join")
 	id, err := join.Open(ctx, join.Config{Server: server, Token: token, NodeName: cfg.NodeName, Addresses: func() []string { return cfg.NodeIPs },
-		Dir: cfg.Paths.AgentTLS(), Now: cfg.Now, After: time.After, Log: log})
+		Dir: cfg.Paths.AgentTLS(), Now: cfg.Now, Log: log,
+		After: func(d time.Duration) <-chan time.Time { return wallclock.After(ctx, d) }})
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
+		return err
+	}
+	if err := cfg.RememberName(); err != nil {
 		return err
 	}
 	balancer := id.Balancer()

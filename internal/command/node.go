@@ -35,15 +35,15 @@ func Image(ctx context.Context, args []string) error {
 		return errors.New("expected pull, import, ls or rm")
 	}
 	verb, rest := flags.Arg(0), flags.Args()[1:]
+	if err := checkImage(flags, verb, rest); err != nil {
+		return err
+	}
 	store := image.Config{Dir: node.Paths.Images(), Registries: node.Paths.RegistriesFile()}
 	api, err := imageapi.Connect(agent.ImageSocket(node.Paths), store, nil)
 	if err != nil {
 		return err
 	}
 	defer api.Close()
-	if len(rest) == 0 && verb != "ls" {
-		return fmt.Errorf("image %s: name at least one image", verb)
-	}
 	switch verb {
 	case "pull":
 		var opts image.PullOptions
@@ -58,7 +58,35 @@ func Image(ctx context.Context, args []string) error {
 	case "rm":
 		return imageapi.RemoveCommand(ctx, api, os.Stdout, rest...)
 	}
-	return fmt.Errorf("image: unknown command %q; expected pull, import, ls or rm", verb)
+	return nil
+}
+
+// checkImage refuses what would do nothing: unknown words, and flags of another command word.
+func checkImage(flags *pflag.FlagSet, verb string, rest []string) error {
+	switch verb {
+	case "pull", "import", "rm":
+		if len(rest) == 0 {
+			return fmt.Errorf("image %s: name at least one image", verb)
+		}
+	case "ls":
+		if len(rest) > 0 {
+			return fmt.Errorf("image ls: unexpected argument %q", rest[0])
+		}
+	default:
+		return fmt.Errorf("image: unknown command %q; expected pull, import, ls or rm", verb)
+	}
+	output, _ := flags.GetString("output")
+	switch {
+	case output != "" && output != "json":
+		return fmt.Errorf("--output: %q is not json", output)
+	case output != "" && verb != "ls":
+		return fmt.Errorf("image %s: --output is for ls", verb)
+	case verb != "pull" && (flags.Changed("username") || flags.Changed("password")):
+		return fmt.Errorf("image %s: --username and --password are for pull", verb)
+	case flags.Changed("password") && !flags.Changed("username"):
+		return errors.New("--password needs --username")
+	}
+	return nil
 }
 
 // CleanUp stops every pod of this node and takes everything out of the kernel again.
@@ -87,6 +115,13 @@ func Token(_ context.Context, args []string) error {
 	full := flags.Bool("server", false, "the token that joins servers, which can administer the cluster")
 	if err := config.ParseNode(shared, flags, args, defaultConfig()); err != nil {
 		return err
+	}
+	switch word := flags.Arg(0); word {
+	case "":
+	case "rotate", "create", "list", "delete":
+		return fmt.Errorf("token %s: not there yet; a server has one token for agents and one for servers. To change them, start it with other --agent-token and --token", word)
+	default:
+		return fmt.Errorf("unexpected argument %q", word)
 	}
 	token, err := server.JoinToken(node.Paths, *full)
 	if err != nil {

@@ -1,29 +1,40 @@
-// Package config fills a command's flags from its configuration file, the environment and the command line, in this
+// Package config fills a command's flags from its configuration files, the environment and the command line, in this
 // order, the last one winning. A file holds flags as keys:
 //
 //	node-label: [disk=ssd, zone=a]
 //	server: https://10.0.0.1:6443
+//
+// Beside config.yaml the files of the folder config.yaml.d are read, in the order of their names, each over the ones before. A key with a plus adds to a
+// list instead of replacing it:
+//
+//	node-label+: [rack=7]
 package config
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 	"sigs.k8s.io/yaml"
 )
 
 // EnvPrefix begins the environment variable of every flag: SKIFF_DATA_DIR is --data-dir.
 const EnvPrefix = "SKIFF_"
 
-// FileFlag names the configuration file.
-const FileFlag = "config"
+// FileFlag names the configuration file. DirFlag, if a command has it, names the folder that the file is in by default.
+const (
+	FileFlag = "config"
+	DirFlag  = "config-dir"
+)
 
-// Parse fills flags. The file is the one named by --config or SKIFF_CONFIG, else defaultFile, which may be missing. A key that
+// Parse fills flags. The file is the one named by --config or SKIFF_CONFIG, else defaultFile, or its name in the folder that --config-dir names, which may be missing. A key that
 // is no flag of this command is an error, unless it is in ignore (flags of the other command that shares the file).
 func Parse(flags *pflag.FlagSet, args []string, defaultFile string, ignore []string) error {
 	file := flags.String(FileFlag, defaultFile, "configuration file: flags as keys, in YAML")
@@ -35,13 +46,8 @@ func Parse(flags *pflag.FlagSet, args []string, defaultFile string, ignore []str
 	}
 	given := map[string]bool{}
 	flags.Visit(func(f *pflag.Flag) { given[f.Name] = true })
-
-	if !given[FileFlag] {
-		if env, ok := os.LookupEnv(EnvPrefix + "CONFIG"); ok {
-			*file, given[FileFlag] = env, true
-		}
-	}
-	values, err := readFile(*file, given[FileFlag])
+	named := choose(flags, file, given)
+	values, err := readFiles(*file, named)
 	if err != nil {
 		return err
 	}
@@ -50,21 +56,48 @@ func Parse(flags *pflag.FlagSet, args []string, defaultFile string, ignore []str
 			if slices.Contains(ignore, key) {
 				continue
 			}
-			return fmt.Errorf("%s: unknown key %q", *file, key)
+			return fmt.Errorf("%s: unknown key %q", list.file, key)
 		}
 		if given[key] {
 			continue
 		}
-		if err := set(flags, key, list); err != nil {
-			return fmt.Errorf("%s: %w", *file, err)
+		if err := set(flags, key, list.values); err != nil {
+			return fmt.Errorf("%s: %w", list.file, err)
 		}
 	}
 	return fromEnvironment(flags, given)
 }
 
+// choose settles which file is read, and tells whether somebody named it, so that it must be there.
+func choose(flags *pflag.FlagSet, file *string, given map[string]bool) (named bool) {
+	if given[FileFlag] {
+		return true
+	}
+	if env, ok := os.LookupEnv(EnvPrefix + "CONFIG"); ok {
+		*file, given[FileFlag] = env, true
+		return true
+	}
+	dir := flags.Lookup(DirFlag)
+	if dir == nil {
+		return false
+	}
+	env, ok := os.LookupEnv(envName(DirFlag))
+	switch {
+	case given[DirFlag]:
+		*file = filepath.Join(dir.Value.String(), filepath.Base(*file))
+	case ok:
+		*file = filepath.Join(env, filepath.Base(*file))
+	}
+	return false
+}
+
+func envName(flag string) string {
+	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
 func fromEnvironment(flags *pflag.FlagSet, given map[string]bool) (err error) {
 	flags.VisitAll(func(f *pflag.Flag) {
-		name := EnvPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		name := envName(f.Name)
 		value, ok := os.LookupEnv(name)
 		if !ok || given[f.Name] || err != nil {
 			return
@@ -86,7 +119,7 @@ func ParseNode(node, flags *pflag.FlagSet, args []string, defaultFile string) er
 	}
 	given := map[string]bool{}
 	flags.Visit(func(f *pflag.Flag) { given[f.Name] = true })
-	values, err := readFile(*file, given[FileFlag])
+	values, err := readFiles(*file, choose(flags, file, given))
 	if err != nil {
 		return err
 	}
@@ -94,8 +127,8 @@ func ParseNode(node, flags *pflag.FlagSet, args []string, defaultFile string) er
 		if node.Lookup(key) == nil || given[key] {
 			continue
 		}
-		if err := set(node, key, list); err != nil {
-			return fmt.Errorf("%s: %w", *file, err)
+		if err := set(node, key, list.values); err != nil {
+			return fmt.Errorf("%s: %w", list.file, err)
 		}
 	}
 	return fromEnvironment(node, given)
@@ -121,10 +154,47 @@ func wrap(key string, err error) error {
 	return nil
 }
 
-func readFile(file string, mustExist bool) (map[string][]string, error) {
+// entry is what the files say of a key, and the last file that said something.
+type entry struct {
+	file   string
+	values []string
+}
+
+// readFiles reads a file and those of its folder.
+func readFiles(file string, mustExist bool) (map[string]entry, error) {
 	if file == "" {
 		return nil, nil
 	}
+	more, err := os.ReadDir(file + ".d") // sorted by name
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	files := []string{file}
+	for _, e := range more {
+		if ext := filepath.Ext(e.Name()); (ext == ".yaml" || ext == ".yml") && !strings.HasPrefix(e.Name(), ".") {
+			files = append(files, filepath.Join(file+".d", e.Name()))
+		}
+	}
+	out := map[string]entry{}
+	for i, name := range files {
+		values, err := readFile(name, mustExist || i > 0)
+		if err != nil {
+			return nil, err
+		}
+		for _, key := range slices.Sorted(maps.Keys(values)) { // "key" comes before "key+"
+			base, add := strings.CutSuffix(key, "+")
+			e := entry{file: name}
+			if add {
+				e.values = out[base].values
+			}
+			e.values = append(slices.Clone(e.values), values[key]...)
+			out[base] = e
+		}
+	}
+	return out, nil
+}
+
+func readFile(file string, mustExist bool) (map[string][]string, error) {
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) && !mustExist {
 		return nil, nil

@@ -95,3 +95,53 @@ func TestParseNode(t *testing.T) {
 		t.Errorf("data %q, run %q, server %v, arguments %q; want the file's, the line's, the default, file.tar", data, run, server, flags.Args())
 	}
 }
+
+// TestFolder: files beside the first are read in the order of their names; a plus adds to a list.
+func TestFolder(t *testing.T) {
+	dir := t.TempDir()
+	for name, content := range map[string]string{
+		"config.yaml":              "server: first\nport: 1\nnode-label: [a=1]\n",
+		"config.yaml.d/10-a.yaml":  "server: second\nnode-label+: [b=2]\n",
+		"config.yaml.d/20-b.yml":   "node-label+: c=3\n",
+		"config.yaml.d/.x.yaml":    "server: hidden\n",
+		"config.yaml.d/readme.txt": "no: [yaml",
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for what, args := range map[string][]string{"default": nil, "named": {"--config=" + filepath.Join(dir, "config.yaml")}, "folder": {"--config-dir=" + dir}} {
+		var o options
+		var folder string
+		flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+		flags.StringVar(&o.server, "server", "none", "")
+		flags.StringVar(&folder, "config-dir", "/etc/nowhere", "")
+		flags.StringSliceVar(&o.labels, "node-label", []string{"default=1"}, "")
+		flags.IntVar(&o.port, "port", 1, "")
+		file := filepath.Join(dir, "config.yaml")
+		if what != "default" {
+			file = "/nonexistent/config.yaml"
+		}
+		if err := Parse(flags, args, file, nil); err != nil {
+			t.Fatal(what, err)
+		}
+		if o.server != "second" || strings.Join(o.labels, " ") != "a=1 b=2 c=3" {
+			t.Errorf("%s: %+v", what, o)
+		}
+	}
+	// What is wrong is said with the file's name.
+	if err := os.WriteFile(filepath.Join(dir, "config.yaml.d", "30-c.yaml"), []byte("port+: 3\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	flags.String("server", "", "")
+	flags.StringSlice("node-label", nil, "")
+	flags.Int("port", 1, "")
+	if err := Parse(flags, nil, filepath.Join(dir, "config.yaml"), nil); err == nil || !strings.Contains(err.Error(), "30-c.yaml") {
+		t.Errorf("%v", err)
+	}
+}
