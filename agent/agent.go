@@ -189,6 +189,9 @@ func (a *Agent) services() []*corev1.Service {
 
 // Run runs the node until ctx ends. Pods, their network and the rules stay as they are: they outlive skiff.
 func (a *Agent) Run(ctx context.Context) error {
+	if err := secureFolders(a.cfg.Paths); err != nil {
+		return err
+	}
 	var inUse []string
 	for _, s := range a.containers.List() {
 		inUse = append(inUse, s.Spec.ID)

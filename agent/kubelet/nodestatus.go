@@ -32,7 +32,7 @@ type machine struct {
 
 func readMachine(data string) machine {
 	m := machine{cpus: int64(goruntime.NumCPU()), memory: meminfo()["MemTotal"], hugepages: map[corev1.ResourceName]resource.Quantity{}}
-	os.MkdirAll(data, 0o755)
+	os.MkdirAll(data, 0o711)
 	if d, ok := readDisk(data); ok {
 		m.disk = d.size
 	}

@@ -32,7 +32,7 @@ type pool struct {
 }
 
 func openAddresses(dir string) (*addresses, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder of pod addresses: %w", err)
 	}
 	entries, err := os.ReadDir(dir)
@@ -154,7 +154,7 @@ func (p *pool) usable(addr netip.Addr) bool {
 
 func (a *addresses) write(addr netip.Addr, id string) error {
 	path := filepath.Join(a.dir, addr.String())
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
