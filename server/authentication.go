@@ -64,7 +64,7 @@ func (s *Server) wireAuthentication() (err error) {
 	if a.anonymous, err = s.cfg.anonymous(a.oidc.Anonymous); err != nil {
 		return err
 	}
-	a.chain = []authn.Authenticator{authn.RequestHeader(s.frontCA.Pool(), []string{aggregation.FrontProxyName}, now), authn.NewCertificates(s.ca.Pool(), now), a.bearers}
+	a.chain = []authn.Authenticator{authn.RequestHeader(s.frontCA.Pool(), []string{aggregation.FrontProxyName}, now), authn.NewCertificates(s.userPool(), now), a.bearers}
 	return nil
 }
 

@@ -29,6 +29,8 @@ type Config struct {
 	AdvertiseAddress string
 	// TLSSANs are more names and addresses of the serving certificate.
 	TLSSANs []string
+	// TLS says which versions and suites are spoken, and who else signs client certificates.
+	TLS TLSConfig
 
 	ClusterCIDRs  []string
 	ServiceCIDRs  []string
@@ -92,6 +94,7 @@ func (c *Config) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.NodePortRange, "service-node-port-range", wellknown.DefaultNodePortRange, "ports for NodePort Services")
 	f.StringVar(&c.Token, "token", "", "secret that joins servers and agents (default: made at random)")
 	f.StringVar(&c.AgentToken, "agent-token", "", "secret that joins agents only (default: made at random)")
+	c.TLS.addFlags(f)
 	c.addAuthenticationFlags(f)
 	c.addAuditFlags(f)
 	f.StringVar(&c.EncryptionProviderConfig, "encryption-provider-config", "", "file with an EncryptionConfiguration (aesgcm, secretbox, aescbc, kms, identity) for what etcd holds (default: Secrets, with keys that skiff makes, see skiff secrets-encrypt)")
@@ -181,6 +184,9 @@ func (c *Config) validate() (network, error) {
 	}
 	if err := n.ports.Set(c.NodePortRange); err != nil {
 		return n, fmt.Errorf("--service-node-port-range: %w", err)
+	}
+	if err := c.TLS.validate(); err != nil {
+		return n, err
 	}
 	if c.NodeName == "" || c.AdvertiseAddress == "" {
 		return n, errors.New("server: NodeName and AdvertiseAddress are required")

@@ -25,11 +25,24 @@ import (
 // wireEncryption reads the keys by which values are encrypted at rest; at the first start it makes them.
 func (s *Server) wireEncryption() (err error) {
 	cfg := encrypt.Config{Foreign: s.cfg.EncryptionProviderConfig}
-	if cfg.Foreign == "" {
+	if cfg.Foreign != "" {
+		if err := s.keys.Release(s.cfg.Paths.EncryptionKeys()); err != nil {
+			return err
+		}
+	} else {
+		if err := s.keys.Check(s.cfg.Paths.EncryptionKeys(), pki.LossEncryption); err != nil {
+			return err
+		}
 		cfg.File = &encrypt.File{Path: s.cfg.Paths.EncryptionKeys(), Write: pki.WriteFile}
 	}
 	s.encryption, err = encrypt.New(cfg)
-	return err
+	switch {
+	case cfg.File == nil:
+		return err
+	case err != nil:
+		return s.keys.Damaged(err, pki.LossEncryption)
+	}
+	return s.keys.Note(cfg.File.Path)
 }
 
 // encryptionChecks says whether the plugins with keys are well.

@@ -34,7 +34,7 @@ func (s *Server) newFairness(metrics *prometheus.Registry) (*fairness.Fairness, 
 func (s *Server) newAggregator(authorizer client.Authorizer, metrics *prometheus.Registry) (*aggregation.Aggregator, error) {
 	return aggregation.New(aggregation.Config{
 		Client: client.New(s.registry, s.store, s.catalogue, authorizer, system), Outbound: s.outbound,
-		ClientCA: s.ca.PEM, FrontProxyCA: s.frontCA.PEM, Now: s.cfg.Now, Metrics: metrics, Log: s.cfg.Log.With("component", "aggregation"),
+		ClientCA: s.userCAs, FrontProxyCA: s.frontCA.PEM, Now: s.cfg.Now, Metrics: metrics, Log: s.cfg.Log.With("component", "aggregation"),
 	})
 }
 
@@ -52,8 +52,7 @@ func (f foreign) Metadata(account string) (metadata.Interface, error) {
 
 // clientCAs are named to clients that choose among certificates: of users, and of front proxies.
 func (s *Server) clientCAs() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(s.ca.PEM())
+	pool := s.userPool()
 	pool.AppendCertsFromPEM(s.frontCA.PEM())
 	return pool
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"strconv"
 	"time"
@@ -40,17 +39,16 @@ func (s *Server) wireJoining() error {
 	s.joining.tunnels = tunnel.New(tunnel.Config{ClientCAs: s.ca.Pool(), Now: s.cfg.Now, Log: log.With("component", "tunnel")})
 	nodes := client.New(s.registry, s.store, s.catalogue, nil, system)
 	handler := join.New(join.Config{
-		CA:           s.ca,
+		CA: s.ca, KubeletCA: s.kubeletCA,
 		ServerSecret: func() string { return serverSecret }, AgentSecret: func() string { return agentSecret },
-		Passwords: join.SecretPasswords{Client: nodes},
+		Records: join.SecretRecords{Client: nodes},
 		NodeExists: func(name string) bool {
 			_, ok := client.Get[*corev1.Node](nodes.Snapshot(), "", name)
 			return ok
 		},
-		AddressOwner:  func(a netip.Addr) string { return nodeWithAddress(nodes.Snapshot(), a) },
-		Cluster:       s.joinCluster,
-		ReservedNames: []string{"kubernetes", "localhost", s.cfg.NodeName},
-		Now:           s.cfg.Now, Log: log.With("component", "join"),
+		Reserved: s.reserved(),
+		Cluster:  s.joinCluster,
+		Now:      s.cfg.Now, Log: log.With("component", "join"),
 	})
 	s.joining.handlers = map[string]http.Handler{joinapi.CertificatesPath: handler, joinapi.TunnelPath: s.joining.tunnels, encryptionPath: s.encryptionHandler(), serviceAccountKeysPath: s.serviceAccountKeysHandler()}
 	s.joining.public = []string{joinapi.CertificatesPath, joinapi.TunnelPath} // they look at tokens and certificates themselves
@@ -60,7 +58,7 @@ func (s *Server) wireJoining() error {
 // secret is the one from the flag, which is written down, or the one in the file, which is made if it is missing.
 func (s *Server) secret(flag, file string) (string, error) {
 	if flag == "" {
-		return pki.LoadSecret(file)
+		return s.keys.Secret(file)
 	}
 	token, err := joinapi.ParseToken(flag)
 	if err != nil {
@@ -69,24 +67,16 @@ func (s *Server) secret(flag, file string) (string, error) {
 	if have, err := os.ReadFile(file); err == nil && string(have) == token.Secret+"\n" {
 		return token.Secret, nil
 	}
-	return token.Secret, pki.WriteFile(file, []byte(token.Secret+"\n"), 0o600)
+	if err := pki.WriteFile(file, []byte(token.Secret+"\n"), 0o600); err != nil {
+		return "", err
+	}
+	return token.Secret, s.keys.Note(file)
 }
 
 func (s *Server) joinCluster() joinapi.Cluster {
 	c := s.Cluster()
 	return joinapi.Cluster{ClusterCIDRs: c.ClusterCIDRs, ServiceCIDRs: c.ServiceCIDRs, ClusterDNS: c.ClusterDNS, ClusterDomain: c.ClusterDomain,
 		Servers: []string{net.JoinHostPort(s.cfg.AdvertiseAddress, strconv.Itoa(s.cfg.Port))}}
-}
-
-func nodeWithAddress(s client.Snapshot, a netip.Addr) string {
-	for n := range client.List[*corev1.Node](s, "") {
-		for _, have := range n.Status.Addresses {
-			if addr, err := netip.ParseAddr(have.Address); err == nil && addr == a {
-				return n.Name
-			}
-		}
-	}
-	return ""
 }
 
 // dialNode connects through the node's tunnel, or directly when it has none: the node of this machine, or one that is being set up.
@@ -127,7 +117,7 @@ func JoinToken(p wellknown.Paths, forServer bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	ca, err := pki.LoadCA(p.TLS(), "ca", "skiff-ca", time.Now())
+	ca, err := pki.ReadCA(p.TLS(), "ca")
 	if err != nil {
 		return "", err
 	}

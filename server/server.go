@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -42,11 +40,14 @@ type Server struct {
 	cfg     Config
 	network network
 
+	keys    *pki.Folder
 	ca      *pki.CA
 	frontCA *pki.CA
-	tokens  *pki.TokenIssuer
-	serving *pki.Rotating
-	kubelet *pki.Rotating // our identity towards kubelets
+	// kubeletCA signs the serving certificates of kubelets, which only servers accept.
+	kubeletCA *pki.CA
+	tokens    *pki.TokenIssuer
+	serving   *pki.Rotating
+	kubelet   *pki.Rotating // our identity towards kubelets
 	// frontProxy is our identity towards aggregated API servers, which believe its request headers.
 	frontProxy *pki.Rotating
 
@@ -90,38 +91,6 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-func (s *Server) loadKeys() (err error) {
-	dir, now := s.cfg.Paths.TLS(), s.cfg.Now
-	if s.ca, err = pki.LoadCA(dir, "ca", "skiff-ca", now()); err != nil {
-		return err
-	}
-	if s.frontCA, err = pki.LoadCA(dir, "front-proxy-ca", "skiff-front-proxy-ca", now()); err != nil {
-		return err
-	}
-	if s.tokens, err = pki.NewTokenIssuer(s.tokenConfig()); err != nil {
-		return err
-	}
-	s.serving = pki.NewRotating(s.ca, s.servingLeaf, now)
-	s.kubelet = pki.NewRotating(s.ca, func() pki.Leaf {
-		return pki.Leaf{CommonName: wellknown.UserAPIServer, Organizations: []string{wellknown.GroupMasters}, Client: true}
-	}, now)
-	s.frontProxy = pki.NewRotating(s.frontCA, func() pki.Leaf { return pki.Leaf{CommonName: "front-proxy-client", Client: true} }, now)
-	return nil
-}
-
-// servingLeaf names every way in which this server is reached.
-func (s *Server) servingLeaf() pki.Leaf {
-	names, addresses := hostNames(append([]string{
-		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + s.cfg.ClusterDomain,
-		"localhost", s.cfg.NodeName, "127.0.0.1", "::1", s.cfg.AdvertiseAddress, s.network.apiService.String(),
-	}, s.cfg.TLSSANs...))
-	leaf := pki.Leaf{CommonName: "kube-apiserver", DNSNames: names, Server: true}
-	for _, a := range addresses {
-		leaf.IPs = append(leaf.IPs, net.IP(a.AsSlice()))
-	}
-	return leaf
-}
-
 func (s *Server) wireStore() (err error) {
 	kinds, err := applyRuntimeConfig(api.BuiltIn(), s.cfg.RuntimeConfig)
 	if err != nil {
@@ -139,11 +108,6 @@ func (s *Server) wireStore() (err error) {
 
 // system is the server itself, when it writes what a cluster begins with.
 var system = &user.DefaultInfo{Name: "system:apiserver", Groups: []string{wellknown.GroupMasters, wellknown.GroupAuthenticated}}
-
-// kubeletTLS is the client configuration towards kubelets.
-func (s *Server) kubeletTLS() *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: s.ca.Pool(), GetClientCertificate: s.kubelet.GetClientCertificate}
-}
 
 func versionInfo() version.Info {
 	return version.Info{Major: "1", Minor: "37", GitVersion: buildversion.GitVersion(), GitCommit: buildversion.Commit, GitTreeState: "clean",
@@ -271,31 +235,6 @@ func ignoreEnd(err error) error {
 	return err
 }
 
-// writeKubeconfigs writes the administrator's kubeconfig now and again before its certificate ends.
-func (s *Server) writeKubeconfigs(ctx context.Context) error {
-	host := "127.0.0.1"
-	if s.cfg.BindAddress != "0.0.0.0" && s.cfg.BindAddress != "::" && s.cfg.BindAddress != "" {
-		host = s.cfg.BindAddress
-	}
-	url := "https://" + net.JoinHostPort(host, strconv.Itoa(s.cfg.Port))
-	admin := pki.Leaf{CommonName: "system:admin", Organizations: []string{wellknown.GroupMasters}}
-	for {
-		now := s.cfg.Now()
-		data, err := s.ca.Kubeconfig(url, admin, now)
-		if err != nil {
-			return err
-		}
-		if err := pki.WriteFile(s.cfg.Paths.AdminKubeconfig(), data, 0o600); err != nil {
-			return fmt.Errorf("write the administrator's kubeconfig: %w", err)
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(pki.RenewalTime(now, now.Add(pki.LeafLifetime)).Sub(now)):
-		}
-	}
-}
-
 // LocalClient is a client configuration for the agent in this process: the API server without a network between.
 func (s *Server) LocalClient(name string, groups ...string) *rest.Config {
 	u := &user.DefaultInfo{Name: name, Groups: append(groups, wellknown.GroupAuthenticated)}
@@ -308,21 +247,6 @@ func (s *Server) LocalClient(name string, groups ...string) *rest.Config {
 		},
 		UserAgent: "skiff/" + buildversion.Version,
 	}
-}
-
-// CA of the cluster, and a renewed serving certificate for a kubelet in this process.
-func (s *Server) CA() *pki.CA { return s.ca }
-
-// KubeletServing is the serving certificate of the kubelet in this process.
-func (s *Server) KubeletServing(node string, hosts []string) *pki.Rotating {
-	return pki.NewRotating(s.ca, func() pki.Leaf {
-		names, addresses := hostNames(append([]string{node, "localhost", "127.0.0.1"}, hosts...))
-		leaf := pki.Leaf{CommonName: wellknown.UserNodePrefix + node, Organizations: []string{wellknown.GroupNodes}, DNSNames: names, Server: true}
-		for _, a := range addresses {
-			leaf.IPs = append(leaf.IPs, net.IP(a.AsSlice()))
-		}
-		return leaf
-	}, s.cfg.Now)
 }
 
 // Cluster is what a node has to know of its cluster.

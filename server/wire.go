@@ -20,6 +20,7 @@ import (
 	"codeberg.org/skiff/skiff/server/apiserver/review"
 	"codeberg.org/skiff/skiff/server/client"
 	"codeberg.org/skiff/skiff/server/controller"
+	"codeberg.org/skiff/skiff/server/controller/csrsigning"
 	"codeberg.org/skiff/skiff/server/controller/nodeipam"
 	"codeberg.org/skiff/skiff/server/controller/table"
 	"codeberg.org/skiff/skiff/server/customresource"
@@ -87,7 +88,7 @@ func (s *Server) wireAPI() error {
 	s.apiserver, err = apiserver.New(apiserver.Config{
 		Registry: s.registry, Catalogue: s.catalogue, Store: s.store,
 		Listen:         net.JoinHostPort(s.cfg.BindAddress, strconv.Itoa(s.cfg.Port)),
-		GetCertificate: s.serving.GetCertificate, ClientCAs: s.clientCAs(),
+		GetCertificate: s.serving.GetCertificate, ClientCAs: s.clientCAs(), MinTLS: s.cfg.TLS.min, CipherSuites: s.cfg.TLS.suites,
 		Authenticators: s.authentication.chain, Anonymous: s.authentication.anonymous, Authorizers: chain,
 		Version:  versionInfo(),
 		CABundle: s.ca.PEM, OpenIDConfiguration: s.openID, JWKS: s.jwks,
@@ -129,7 +130,8 @@ func (s *Server) wireLoops() (err error) {
 	}
 	controllers := list(table.Config{Now: s.cfg.Now, CABundle: s.ca.PEM(), NodeRanges: ranges, ServiceRanges: s.network.service, NodeLifecycle: s.cfg.Controllers.nodeLifecycle(),
 		TerminatedPodThreshold: s.cfg.Controllers.TerminatedPodThreshold,
-		SignCertificate:        s.ca.SignTemplate, IssueToken: s.tokens.IssueLegacy, Foreign: foreign{s}})
+		Signing:                csrsigning.Config{Sign: s.ca.SignTemplate, SignServing: s.kubeletCA.SignTemplate, CheckServing: s.checkServing},
+		KubeletCABundle:        s.kubeletCA.PEM(), IssueToken: s.tokens.IssueLegacy, Foreign: foreign{s}})
 	if s.engine, err = controller.New(controller.Config{Client: s.client, Controllers: controllers, Now: s.cfg.Now, Log: s.cfg.Log}); err != nil {
 		return err
 	}

@@ -11,12 +11,13 @@
 // State on disk, all in one directory, each file 0600 and replaced by rename:
 //
 //	ca.crt                                 the cluster's authorities
+//	kubelet-ca.crt                         the authority of serving.pem
 //	client.pem, serving.pem, proxy.pem     certificate and key together, so that they always fit
 //	node-password                          shown when joining again
 //	cluster.json                           the cluster's settings and servers at the last join or change
 //
-// A node with good files needs no server to start: Open reads them, and only a node without asks. Files that are damaged,
-// expired or of another cluster are replaced by joining again.
+// A node with good files needs no server to start: Open reads them, and only a node without asks. Certificates that have expired are renewed by their own key, which the
+// server knows. Files that are damaged or of another cluster are replaced by joining again, but for the password: only this node has it.
 //
 // Goroutines: Identity.Run, Balancer.Follow and Tunnel.Run; each ends, with all it started, when its context does.
 //

@@ -59,38 +59,51 @@ func (f files) write(name string, data []byte) error {
 	return d.Sync()
 }
 
-// password of this node; made and on disk before it is shown to anybody, because losing it loses the name.
+// password of this node; made and on disk before it is shown to anybody, because losing it loses the name. One that is damaged is not replaced:
+// another would be refused as a stranger's.
 func (f files) password() (string, error) {
 	raw, err := os.ReadFile(f.path("node-password"))
-	if p := strings.TrimSpace(string(raw)); err == nil && len(p) >= 16 {
-		return p, nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	p := strings.TrimSpace(string(raw))
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return "", fmt.Errorf("reading the node password: %w", err)
+	case err == nil && (len(p) < 16 || strings.ContainsFunc(p, func(c rune) bool { return c < '!' || c > '~' })):
+		return "", fmt.Errorf("%w: %s holds no password: restore it, or remove it and delete the Node of this name, so that the machine can join as a new one", errDamaged, f.path("node-password"))
+	case err == nil:
+		return p, nil
 	}
 	var b [24]byte
 	if _, err := rand.Read(b[:]); err != nil {
 		return "", err
 	}
-	p := hex.EncodeToString(b[:])
+	p = hex.EncodeToString(b[:])
 	return p, f.write("node-password", []byte(p+"\n"))
 }
 
+// errDamaged: a file that cannot be made again.
+var errDamaged = errors.New("damaged file")
+
 // state is everything a node has after joining. Immutable.
 type state struct {
-	caPEM   []byte
-	roots   *x509.CertPool
-	leaves  map[string]*tls.Certificate
-	cluster joinapi.Cluster
+	caPEM []byte
+	roots *x509.CertPool
+	// kubeletPEM is the authority of the serving certificate; nil if it was signed before that had its own, or is not known.
+	kubeletPEM []byte
+	leaves     map[string]*tls.Certificate
+	cluster    joinapi.Cluster
 }
 
-// load reads the state; an error says why the node has to join (again).
-func (f files) load(now time.Time) (*state, error) {
+// load reads the state; an error says why the node has to join (again). Certificates that have expired are no reason: the node's key renews them.
+func (f files) load() (*state, error) {
 	caPEM, err := os.ReadFile(f.path("ca.crt"))
 	if err != nil {
 		return nil, err
 	}
 	s := &state{caPEM: caPEM, leaves: map[string]*tls.Certificate{}}
+	// Without it the serving certificate is renewed, for which nothing but the client's is needed.
+	if raw, err := os.ReadFile(f.path("kubelet-ca.crt")); err == nil && x509.NewCertPool().AppendCertsFromPEM(raw) {
+		s.kubeletPEM = raw
+	}
 	for _, name := range leaves {
 		raw, err := os.ReadFile(f.path(name + ".pem"))
 		if err != nil {
@@ -109,12 +122,15 @@ func (f files) load(now time.Time) (*state, error) {
 	if err := json.Unmarshal(raw, &s.cluster); err != nil {
 		return nil, fmt.Errorf("cluster.json: %w", err)
 	}
-	return s, s.check(now)
+	return s, s.check()
 }
 
 // save writes the state, the part that makes load succeed last.
 func (f files) save(s *state, keys map[string][]byte) error {
 	if err := f.write("ca.crt", s.caPEM); err != nil {
+		return err
+	}
+	if err := f.write("kubelet-ca.crt", s.kubeletPEM); err != nil {
 		return err
 	}
 	for _, name := range leaves {
@@ -133,22 +149,42 @@ func (f files) saveCluster(c joinapi.Cluster) error {
 	return f.write("cluster.json", append(raw, '\n'))
 }
 
-// check verifies that all certificates are the authority's and in force.
-func (s *state) check(now time.Time) error {
+// check verifies that all certificates are their authority's. Whether they are in force is another question: the node's clock may be wrong.
+func (s *state) check() error {
 	s.roots = x509.NewCertPool()
 	if !s.roots.AppendCertsFromPEM(s.caPEM) {
 		return errors.New("ca.crt holds no certificate")
 	}
 	for name, cert := range s.leaves {
-		usage := x509.ExtKeyUsageClientAuth
+		roots, usage := s.roots, x509.ExtKeyUsageClientAuth
 		if name == leafServing {
-			usage = x509.ExtKeyUsageServerAuth
+			if s.kubeletPEM == nil {
+				continue
+			}
+			roots, usage = x509.NewCertPool(), x509.ExtKeyUsageServerAuth
+			roots.AppendCertsFromPEM(s.kubeletPEM)
 		}
-		if _, err := cert.Leaf.Verify(x509.VerifyOptions{Roots: s.roots, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{usage}}); err != nil {
+		if _, err := cert.Leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: cert.Leaf.NotAfter, KeyUsages: []x509.ExtKeyUsage{usage}}); err != nil {
 			return fmt.Errorf("%s certificate: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// inForce tells whether every certificate is at a time.
+func (s *state) inForce(now time.Time) bool {
+	for _, cert := range s.leaves {
+		if now.Before(cert.Leaf.NotBefore) || now.After(cert.Leaf.NotAfter) {
+			return false
+		}
+	}
+	return true
+}
+
+// due tells whether the certificates are to be renewed: they are old, or from the future because a clock was set back, or of the time before kubelets had an
+// authority of their own.
+func (s *state) due(now time.Time) bool {
+	return s.kubeletPEM == nil || !s.inForce(now) || !now.Before(s.renewAt())
 }
 
 // renewAt is when the first of the certificates has had two thirds of its life.

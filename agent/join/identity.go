@@ -27,7 +27,7 @@ type Config struct {
 	Dir string
 	// Dial connects to the server; default a plain dialer. Balancer.Dial fits once there is one.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Now and After are the clock.
+	// Now and After are the wall clock; After may come early (package wallclock).
 	Now   func() time.Time
 	After func(time.Duration) <-chan time.Time
 	Log   *slog.Logger
@@ -68,6 +68,8 @@ type Identity struct {
 	log   *slog.Logger
 	now   atomic.Pointer[state]
 	renew chan struct{}
+	// lastDoubt is when a server last did not believe a certificate, in seconds.
+	lastDoubt atomic.Int64
 }
 
 // Open reads the node's identity from disk, or joins the cluster. It waits for a server that cannot be reached until ctx
@@ -81,7 +83,7 @@ func Open(ctx context.Context, cfg Config) (*Identity, error) {
 	if id.token, tokenErr = joinapi.ParseToken(cfg.Token); tokenErr != nil && cfg.Token != "" {
 		return nil, tokenErr
 	}
-	old, err := id.files.load(cfg.Now())
+	old, err := id.files.load()
 	if err == nil {
 		err = id.mine(old)
 	}
@@ -108,7 +110,7 @@ func (id *Identity) mine(s *state) error {
 }
 
 func final(err error) bool {
-	for _, e := range []error{ErrWrongCA, ErrBadToken, ErrNameTaken, ErrRefused} {
+	for _, e := range []error{ErrWrongCA, ErrBadToken, ErrNameTaken, ErrRefused, errDamaged} {
 		if errors.Is(err, e) {
 			return true
 		}
@@ -156,21 +158,24 @@ func (id *Identity) update(ctx context.Context, ca []byte, old *state) error {
 	return nil
 }
 
-// Run renews the certificates after two thirds of their life, or when Renew is called, until ctx ends.
+// Run renews the certificates after two thirds of their life, when they are not in force, or when Renew is called, until ctx ends.
 func (id *Identity) Run(ctx context.Context) error {
-	const most = time.Hour // a timer does not see the clock being set, or the machine asleep
 	failed := time.Duration(0)
 	for {
-		wait := min(max(id.now.Load().renewAt().Sub(id.cfg.Now()), failed), most)
+		now, s := id.cfg.Now(), id.now.Load()
+		wait := failed
+		if !s.due(now) {
+			wait = max(s.renewAt().Sub(now), failed)
+		}
 		asked := false
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-id.renew:
 			asked = true
-		case <-id.cfg.After(wait):
+		case <-id.cfg.After(wait): // earlier too, when the clock was set
 		}
-		if !asked && id.cfg.Now().Before(id.now.Load().renewAt()) {
+		if !asked && !id.now.Load().due(id.cfg.Now()) {
 			continue
 		}
 		err := id.refresh(ctx)
@@ -192,11 +197,11 @@ func (id *Identity) Run(ctx context.Context) error {
 	}
 }
 
-// refresh renews with the certificate in force, or by the token if the server does not take that any more.
+// refresh renews with the certificate there is, also one that has expired: the server knows its key. By the token if the server does not take it.
 func (id *Identity) refresh(ctx context.Context) error {
 	old := id.now.Load()
 	err := id.update(ctx, old.caPEM, old)
-	if err != nil && id.token.Secret != "" && ctx.Err() == nil && old.check(id.cfg.Now()) != nil {
+	if err != nil && id.token.Secret != "" && ctx.Err() == nil && !old.inForce(id.cfg.Now()) {
 		err = id.join(ctx)
 	}
 	return err
@@ -207,6 +212,14 @@ func (id *Identity) Renew() {
 	select {
 	case id.renew <- struct{}{}:
 	default:
+	}
+}
+
+// doubted is called when a server does not believe a certificate that looks good here: it is renewed, at most once a minute.
+func (id *Identity) doubted() {
+	now, last := id.cfg.Now().Unix(), id.lastDoubt.Load()
+	if (now-last >= 60 || now < last) && id.lastDoubt.CompareAndSwap(last, now) {
+		id.Renew()
 	}
 }
 

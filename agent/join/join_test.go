@@ -3,6 +3,7 @@ package join_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
@@ -33,22 +34,22 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // passwords is a Passwords in memory.
 type passwords struct {
 	mu sync.Mutex
-	m  map[string]string
+	m  map[string]serverjoin.Record
 }
 
-func (p *passwords) Get(_ context.Context, node string) (string, error) {
+func (p *passwords) Get(_ context.Context, node string) (serverjoin.Record, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.m[node], nil
 }
 
-func (p *passwords) Put(_ context.Context, node, old, hash string) error {
+func (p *passwords) Put(_ context.Context, node string, old, next serverjoin.Record) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.m[node] != old {
+	if p.m[node].Hash != old.Hash {
 		return errors.New("conflict")
 	}
-	p.m[node] = hash
+	p.m[node] = next
 	return nil
 }
 
@@ -89,12 +90,15 @@ type controlPlane struct {
 	t       *testing.T
 	ca      *pki.CA
 	clock   *clock
-	nodes   sync.Map // that exist
-	tunnels *tunnel.Server
-	addr    string
-	stop    func()
-	posts   atomic.Int64
-	mux     *http.ServeMux
+	records *passwords
+	// kubeletCA signs serving certificates.
+	kubeletCA *pki.CA
+	nodes     sync.Map // that exist
+	tunnels   *tunnel.Server
+	addr      string
+	stop      func()
+	posts     atomic.Int64
+	mux       *http.ServeMux
 }
 
 func newControlPlane(t *testing.T) *controlPlane {
@@ -104,21 +108,29 @@ func newControlPlane(t *testing.T) *controlPlane {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cp := &controlPlane{t: t, ca: ca, clock: clk, mux: http.NewServeMux()}
+	kubeletCA, err := pki.LoadCA(t.TempDir(), "kubelet-ca", "test-kubelet-ca", clk.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cp := &controlPlane{t: t, ca: ca, kubeletCA: kubeletCA, clock: clk, mux: http.NewServeMux(), records: &passwords{m: map[string]serverjoin.Record{}}}
 	handler := serverjoin.New(serverjoin.Config{
-		CA: ca, ServerSecret: func() string { return "server-secret" }, AgentSecret: func() string { return "agent-secret" },
-		Passwords: &passwords{m: map[string]string{}}, Now: clk.Now,
+		CA: ca, KubeletCA: kubeletCA, ServerSecret: func() string { return "server-secret" }, AgentSecret: func() string { return "agent-secret" },
+		Records: cp.records, Now: clk.Now,
 		NodeExists: func(n string) bool { _, ok := cp.nodes.Load(n); return ok },
-		AddressOwner: func(a netip.Addr) string {
-			if a == netip.MustParseAddr("192.0.2.9") {
-				return "othernode"
-			}
-			return ""
+		Reserved: &serverjoin.Reserved{
+			ServerNames:  func() []string { return []string{"server1", "api.example.com"} },
+			Servers:      func() []string { return []string{cp.addr} },
+			ServiceCIDRs: func() []string { return []string{"10.43.0.0/16"} },
+			NodeAt: func(a netip.Addr) string {
+				if a == netip.MustParseAddr("192.0.2.9") {
+					return "othernode"
+				}
+				return ""
+			},
 		},
 		Cluster: func() joinapi.Cluster {
 			return joinapi.Cluster{ClusterCIDRs: []string{"10.42.0.0/16"}, ServiceCIDRs: []string{"10.43.0.0/16"}, ClusterDNS: "10.43.0.10", ClusterDomain: "cluster.local", Servers: []string{cp.addr}}
 		},
-		ReservedNames: []string{"server1"},
 	})
 	cp.mux.HandleFunc(joinapi.CACertsPath, func(w http.ResponseWriter, _ *http.Request) { w.Write(ca.PEM()) })
 	cp.mux.HandleFunc(joinapi.CertificatesPath, func(w http.ResponseWriter, r *http.Request) {
@@ -243,6 +255,7 @@ func TestRefusals(t *testing.T) {
 		"no token":         {func(c *join.Config) { c.Token = "" }, nil, "needs a token"},
 		"url":              {func(c *join.Config) { c.Server = "http://x" }, nil, "https://HOST:PORT"},
 		"server's name":    {func(c *join.Config) { c.NodeName = "server1" }, join.ErrNameTaken, "API server"},
+		"tls-san":          {func(c *join.Config) { c.NodeName = "api.example.com" }, join.ErrNameTaken, "API server"},
 		"kubernetes":       {func(c *join.Config) { c.NodeName = "kubernetes.default.svc" }, join.ErrNameTaken, "API server"},
 		"bad name":         {func(c *join.Config) { c.NodeName = "UPPER_case" }, join.ErrRefused, "RFC 1123"},
 		"Service address":  {func(c *join.Config) { c.Addresses = func() []string { return []string{"10.43.0.1"} } }, join.ErrNameTaken, "service range"},
@@ -305,7 +318,7 @@ func TestCertificateIsNotForOthers(t *testing.T) {
 	id := cp.join(t.TempDir())
 	c := &http.Client{Transport: &http.Transport{TLSClientConfig: id.ClientTLS(), DisableKeepAlives: true}}
 	post := func(node string) (int, joinapi.Problem) {
-		body, _ := json.Marshal(joinapi.Request{NodeName: node, Password: strings.Repeat("x", 32)})
+		body, _ := json.Marshal(joinapi.Request{NodeName: node, Password: strings.Repeat("x", 32), KubeletCA: true})
 		resp, err := c.Post("https://"+cp.addr+joinapi.CertificatesPath, "application/json", strings.NewReader(string(body)))
 		if err != nil {
 			t.Fatal(err)
@@ -331,13 +344,118 @@ func TestDamagedFilesAreReplaced(t *testing.T) {
 		os.WriteFile(filepath.Join(dir, name), []byte("\x00\x00"), 0o600)
 		cp.join(dir)
 	}
-	// A year and more without power: everything has expired.
-	cp.clock.Advance(2 * pki.LeafLifetime)
+}
+
+// TestYearsOff: a node that was without power until everything had expired comes back by its own key, without a token. Another key, or that of a node that was
+// deleted, does not open anything.
+func TestYearsOff(t *testing.T) {
+	cp := newControlPlane(t)
+	mine, stranger := t.TempDir(), t.TempDir()
+	cp.join(mine)
+	cp.nodes.Store("node1", true)
+	cp.clock.Advance(3 * pki.LeafLifetime)
 	cp.stop()
 	cp.start(cp.addr)
+	open := func(dir string) (*join.Identity, func()) {
+		conf := cp.config(dir)
+		conf.Token = ""
+		id, err := join.Open(context.Background(), conf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- id.Run(ctx) }()
+		return id, func() { cancel(); <-done }
+	}
+	good := func(id *join.Identity) bool {
+		c, _ := id.Client(nil)
+		return c.Leaf.NotAfter.After(cp.clock.Now())
+	}
+	wake := func() { cp.clock.Advance(0) }
+
+	if err := os.CopyFS(filepath.Join(stranger, "copy"), os.DirFS(mine)); err != nil {
+		t.Fatal(err)
+	}
+	id, stop := open(mine)
+	eventually(t, "back by its key", func() bool { wake(); return good(id) })
+	stop()
+	// Twice more: what was remembered first is the key of the second last certificate, then of none.
+	for range 2 {
+		cp.clock.Advance(3 * pki.LeafLifetime)
+		cp.stop()
+		cp.start(cp.addr)
+		id, stop = open(mine)
+		eventually(t, "back again", func() bool { wake(); return good(id) })
+		stop()
+	}
+	// Somebody has an old copy of the files.
+	before := cp.posts.Load()
+	id, stop = open(filepath.Join(stranger, "copy"))
+	eventually(t, "asked", func() bool { wake(); return cp.posts.Load() >= before+2 })
+	if good(id) {
+		t.Error("a key of long ago opened the cluster")
+	}
+	stop()
+	// The Node was deleted.
+	cp.nodes.Delete("node1")
+	cp.clock.Advance(3 * pki.LeafLifetime)
+	cp.stop()
+	cp.start(cp.addr)
+	before = cp.posts.Load()
+	id, stop = open(mine)
+	eventually(t, "asked", func() bool { wake(); return cp.posts.Load() >= before+2 })
+	if good(id) {
+		t.Error("a deleted node came back by itself")
+	}
+	stop()
+}
+
+// TestServingHasItsOwnAuthority: no client of the API takes a node for a server, whatever its name; and a node that joined before that was so gets a new certificate at once.
+func TestServingHasItsOwnAuthority(t *testing.T) {
+	cp := newControlPlane(t)
+	dir := t.TempDir()
 	id := cp.join(dir)
-	if c, _ := id.Client(nil); !c.Leaf.NotAfter.After(cp.clock.Now()) {
-		t.Error("expired")
+	serving, _ := id.Serving(nil)
+	if _, err := serving.Leaf.Verify(x509.VerifyOptions{Roots: cp.ca.Pool(), CurrentTime: cp.clock.Now(), DNSName: "node1"}); err == nil {
+		t.Error("a client that trusts the cluster's authority accepts a node's serving certificate")
+	}
+	if _, err := serving.Leaf.Verify(x509.VerifyOptions{Roots: cp.kubeletCA.Pool(), CurrentTime: cp.clock.Now(), DNSName: "node1"}); err != nil {
+		t.Error(err)
+	}
+	// As an older agent left it.
+	cert, key, err := cp.ca.IssuePEM(pki.Leaf{CommonName: "system:node:node1", DNSNames: []string{"node1"}, Server: true}, cp.clock.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.Remove(filepath.Join(dir, "kubelet-ca.crt"))
+	os.WriteFile(filepath.Join(dir, "serving.pem"), append(cert, key...), 0o600)
+	conf := cp.config(dir)
+	conf.Token = ""
+	if id, err = join.Open(context.Background(), conf); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- id.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	eventually(t, "renewed by the right authority", func() bool {
+		cp.clock.Advance(0)
+		serving, _ := id.Serving(nil)
+		_, err := serving.Leaf.Verify(x509.VerifyOptions{Roots: cp.kubeletCA.Pool(), CurrentTime: cp.clock.Now()})
+		return err == nil
+	})
+}
+
+// TestDamagedPassword: it is this node's claim to its name, so it is not replaced by another that nobody knows.
+func TestDamagedPassword(t *testing.T) {
+	cp := newControlPlane(t)
+	dir := t.TempDir()
+	cp.join(dir)
+	os.WriteFile(filepath.Join(dir, "node-password"), make([]byte, 48), 0o600)
+	os.Remove(filepath.Join(dir, "client.pem"))
+	if _, err := join.Open(context.Background(), cp.config(dir)); err == nil || !strings.Contains(err.Error(), "node-password holds no password") {
+		t.Errorf("%v", err)
 	}
 }
 

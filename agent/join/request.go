@@ -71,10 +71,10 @@ func (id *Identity) checkCA(bundle []byte) error {
 
 // request asks for new certificates, showing the ones there are or else the token.
 func (id *Identity) request(ctx context.Context, caPEM []byte, old *state) (*state, map[string][]byte, error) {
-	body := joinapi.Request{NodeName: id.cfg.NodeName, Addresses: id.cfg.Addresses()}
+	body := joinapi.Request{NodeName: id.cfg.NodeName, Addresses: id.cfg.Addresses(), KubeletCA: true}
 	var err error
-	if body.Password, err = id.files.password(); err != nil {
-		return nil, nil, err
+	if body.Password, err = id.files.password(); err != nil && (old == nil || !errors.Is(err, errDamaged)) {
+		return nil, nil, err // who shows a certificate is not asked for it
 	}
 	keys := map[string][]byte{}
 	for name, csr := range map[string]*string{leafClient: &body.ClientCSR, leafServing: &body.ServingCSR, leafProxy: &body.ProxyCSR} {
@@ -86,7 +86,10 @@ func (id *Identity) request(ctx context.Context, caPEM []byte, old *state) (*sta
 	if err != nil {
 		return nil, nil, err
 	}
-	s := &state{caPEM: []byte(resp.CA), cluster: resp.Cluster, leaves: map[string]*tls.Certificate{}}
+	if resp.KubeletCA == "" {
+		return nil, nil, errors.New("the server is older than this agent and gives kubelets no authority of their own; upgrade it first")
+	}
+	s := &state{caPEM: []byte(resp.CA), kubeletPEM: []byte(resp.KubeletCA), cluster: resp.Cluster, leaves: map[string]*tls.Certificate{}}
 	for name, certPEM := range map[string]string{leafClient: resp.Client, leafServing: resp.Serving, leafProxy: resp.Proxy} {
 		cert, err := tls.X509KeyPair([]byte(certPEM), keys[name])
 		if err != nil {
@@ -95,7 +98,7 @@ func (id *Identity) request(ctx context.Context, caPEM []byte, old *state) (*sta
 		s.leaves[name] = &cert
 		keys[name] = append([]byte(strings.TrimSpace(certPEM)+"\n"), keys[name]...)
 	}
-	if err := s.check(id.cfg.Now()); err != nil {
+	if err := s.check(); err != nil {
 		return nil, nil, fmt.Errorf("what the server sent: %w", err)
 	}
 	return s, keys, nil

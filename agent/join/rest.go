@@ -53,7 +53,11 @@ func (t *renewedTransport) RoundTrip(req *http.Request) (*http.Response, error) 
 	if err != nil {
 		return nil, err
 	}
-	return tr.RoundTrip(req)
+	resp, err := tr.RoundTrip(req)
+	if err == nil && resp.StatusCode == http.StatusUnauthorized {
+		t.id.doubted() // the server's clock, or its authority, is another than ours
+	}
+	return resp, err
 }
 
 func (t *renewedTransport) transport() (*http.Transport, error) {

@@ -34,6 +34,8 @@ type Request struct {
 	ClientCSR  string `json:"clientCSR"`
 	ServingCSR string `json:"servingCSR"`
 	ProxyCSR   string `json:"proxyCSR"`
+	// KubeletCA says that the node knows of Response.KubeletCA; older agents would refuse such a serving certificate.
+	KubeletCA bool `json:"kubeletCA,omitempty"`
 }
 
 // Response holds the certificates and what a node has to know of its cluster. All PEM.
@@ -44,6 +46,8 @@ type Response struct {
 	Proxy   string  `json:"proxy"`
 	CA      string  `json:"ca"`
 	Cluster Cluster `json:"cluster"`
+	// KubeletCA signed Serving. Only servers trust it, and only for kubelets, so that no node can pass for an API server.
+	KubeletCA string `json:"kubeletCA"`
 }
 
 // Cluster is what a node has to know of its cluster.

@@ -18,9 +18,35 @@ func NodeOf(state *tls.ConnectionState, roots *x509.CertPool, now time.Time) (st
 	if state == nil || len(state.PeerCertificates) == 0 {
 		return "", errors.New("no client certificate")
 	}
-	leaf := state.PeerCertificates[0]
+	return nodeOf(state.PeerCertificates, roots, now)
+}
+
+// ExpiredNodeOf is NodeOf for a certificate that is good but for its time, which has passed or not come; "" for every other. Who takes it has to
+// know from elsewhere that its key is still the node's.
+func ExpiredNodeOf(state *tls.ConnectionState, roots *x509.CertPool, now time.Time) (leaf *x509.Certificate, node string) {
+	if state == nil || len(state.PeerCertificates) == 0 {
+		return nil, ""
+	}
+	leaf = state.PeerCertificates[0]
+	switch {
+	case now.After(leaf.NotAfter):
+		now = leaf.NotAfter
+	case now.Before(leaf.NotBefore):
+		now = leaf.NotBefore
+	default:
+		return nil, ""
+	}
+	node, err := nodeOf(state.PeerCertificates, roots, now)
+	if err != nil {
+		return nil, ""
+	}
+	return leaf, node
+}
+
+func nodeOf(chain []*x509.Certificate, roots *x509.CertPool, now time.Time) (string, error) {
+	leaf := chain[0]
 	opts := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
-	for _, c := range state.PeerCertificates[1:] {
+	for _, c := range chain[1:] {
 		opts.Intermediates.AddCert(c)
 	}
 	if _, err := leaf.Verify(opts); err != nil {

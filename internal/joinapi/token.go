@@ -45,14 +45,14 @@ func ParseToken(s string) (Token, error) {
 	s = strings.TrimSpace(s)
 	rest, ok := strings.CutPrefix(s, tokenPrefix)
 	if !ok {
-		if s == "" || strings.ContainsAny(s, " \t\r\n:") {
-			return Token{}, fmt.Errorf("%w: a secret must be one word without colons", ErrToken)
+		if s == "" || strings.Contains(s, ":") || strings.ContainsFunc(s, unprintable) {
+			return Token{}, fmt.Errorf("%w: a secret must be one word of printable characters without colons", ErrToken)
 		}
 		return Token{User: UserNode, Secret: s}, nil
 	}
 	hash, credentials, ok := strings.Cut(rest, "::")
 	user, secret, ok2 := strings.Cut(credentials, ":")
-	if !ok || !ok2 || user == "" || secret == "" || strings.ContainsAny(secret, " \t\r\n") {
+	if !ok || !ok2 || user == "" || secret == "" || strings.ContainsFunc(secret, unprintable) {
 		return Token{}, fmt.Errorf("%w: it must look like %s<CA hash>::<user>:<secret>", ErrToken, tokenPrefix)
 	}
 	if _, err := hex.DecodeString(hash); err != nil || len(hash) != hashLength {
@@ -60,6 +60,9 @@ func ParseToken(s string) (Token, error) {
 	}
 	return Token{Hash: strings.ToLower(hash), User: user, Secret: secret}, nil
 }
+
+// unprintable characters are in no token: a file of NUL bytes, as a power cut leaves it, is none.
+func unprintable(c rune) bool { return c < '!' || c > '~' }
 
 // HashBundle is the hex SHA-256 of all certificates (DER) of a PEM bundle, one after the other.
 func HashBundle(bundle []byte) (string, error) {

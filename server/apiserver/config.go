@@ -37,6 +37,9 @@ type Config struct {
 	GetCertificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// ClientCAs verify client certificates; the x509 authenticator has the same pool.
 	ClientCAs *x509.CertPool
+	// MinTLS is the lowest version that is spoken (default TLS 1.2), CipherSuites are those of TLS 1.2 (default Go's).
+	MinTLS       uint16
+	CipherSuites []uint16
 
 	// Authenticators are asked in order; the first that knows the caller wins.
 	Authenticators []authn.Authenticator

@@ -128,7 +128,8 @@ func (s *Server) endStreams() { s.stop.Do(func() { close(s.stopping) }) }
 // tlsConfig asks for a client certificate and takes any: whether it is good is for authentication to say, with a 401.
 func (s *Server) tlsConfig() *tls.Config {
 	return &tls.Config{
-		MinVersion:     tls.VersionTLS12,
+		MinVersion:     max(s.cfg.MinTLS, tls.VersionTLS12),
+		CipherSuites:   s.cfg.CipherSuites,
 		GetCertificate: s.cfg.GetCertificate,
 		ClientAuth:     tls.RequestClientCert,
 		ClientCAs:      s.cfg.ClientCAs,

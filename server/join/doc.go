@@ -5,8 +5,10 @@
 // Secret kube-system/<node>.node-password.skiff, and later joins must show it. When the Node is deleted its password is
 // forgotten, so that a reinstalled machine can come back under its name.
 //
-// Nothing but the public key is taken from a signing request. A serving certificate names the node and addresses that
-// belong to no server, no Service and no other node, because the same authority vouches for those.
+// Nothing but the public key is taken from a signing request. A serving certificate is signed by an authority that only servers trust, and only
+// towards kubelets; it names the node and addresses that belong to no server, no Service and no other node (Reserved).
+//
+// The public key of a node's client certificate is remembered beside its password: a node that was off until its certificate expired comes back by that key.
 //
 // The handler is an http.Handler without goroutines; it is meant to be served without authentication in front of it.
 package join

@@ -6,8 +6,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
-	"crypto/sha256"
-	"crypto/subtle"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -17,7 +15,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -35,30 +32,38 @@ type Signer interface {
 	Pool() *x509.CertPool
 }
 
-// Passwords remembers the hashes of the nodes' passwords. See SecretPasswords.
-type Passwords interface {
-	// Get returns the hash; "" if the node has none.
-	Get(ctx context.Context, node string) (hash string, err error)
-	// Put stores the first hash of a node, or replaces old. It fails if another was stored meanwhile.
-	Put(ctx context.Context, node, old, hash string) error
+// Record is what is remembered of a node.
+type Record struct {
+	// Hash of its password; "" for a node that has none.
+	Hash string
+	// Keys are hashes of the public keys of its client certificates: of the last one, and of the one by which that was asked for, because the answer may
+	// have got lost.
+	Keys []string
+}
+
+// Records remembers nodes. See SecretRecords.
+type Records interface {
+	// Get returns the record; an empty one if there is none.
+	Get(ctx context.Context, node string) (Record, error)
+	// Put stores the first record of a node, or replaces old. It fails if another was stored meanwhile.
+	Put(ctx context.Context, node string, old, next Record) error
 }
 
 // Config of a Handler.
 type Config struct {
-	CA Signer
+	// CA signs the client certificates; KubeletCA the serving ones, which no client of the API accepts.
+	CA, KubeletCA Signer
 	// ServerSecret and AgentSecret are the secrets of the two kinds of token.
 	ServerSecret, AgentSecret func() string
-	Passwords                 Passwords
+	Records                   Records
 	// NodeExists reports whether there is a Node of this name.
 	NodeExists func(name string) bool
-	// AddressOwner names the node that has an address, "" if none has.
-	AddressOwner func(netip.Addr) string
-	// Cluster is what the node is told. Its Servers' addresses and its service ranges never get into a node's certificate.
+	// Reserved names and addresses get into no node's certificate.
+	Reserved *Reserved
+	// Cluster is what the node is told.
 	Cluster func() joinapi.Cluster
-	// ReservedNames no node may have: the servers' host names.
-	ReservedNames []string
-	Now           func() time.Time
-	Log           *slog.Logger
+	Now     func() time.Time
+	Log     *slog.Logger
 }
 
 // Handler serves joinapi.CertificatesPath.
@@ -111,7 +116,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (resp *joinapi.R
 		return nil, "", refuse(http.StatusMethodNotAllowed, joinapi.ReasonInvalid, "only POST is allowed")
 	}
 	// Who does not even have a token or a certificate gets nothing parsed.
-	own, certErr := joinapi.NodeOf(r.TLS, h.cfg.CA.Pool(), h.cfg.Now())
+	own, certErr := h.owner(r)
 	if certErr != nil && !h.hasToken(r) {
 		return nil, "", refuse(http.StatusUnauthorized, joinapi.ReasonBadToken, "the join token is not this cluster's")
 	}
@@ -120,122 +125,103 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) (resp *joinapi.R
 		return nil, "", refuse(http.StatusBadRequest, joinapi.ReasonInvalid, "reading the request: %v", err)
 	}
 	node = req.NodeName
-	if err := h.checkName(node); err != nil {
+	next, record, err := h.admit(r, &req, own)
+	if err != nil {
 		return nil, node, err
 	}
-	if own != node {
+	resp, key, err := h.sign(&req)
+	if err != nil {
+		return nil, node, err
+	}
+	next.Keys = append([]string{keyHash(key)}, next.Keys...)
+	if err := h.cfg.Records.Put(r.Context(), node, record, next); err != nil {
+		return nil, node, fmt.Errorf("remembering node %s: %w", node, err)
+	}
+	return resp, node, nil
+}
+
+// admit refuses who may not have what he asks for. It returns what is to be remembered of the node, and what was.
+func (h *Handler) admit(r *http.Request, req *joinapi.Request, own string) (next, record Record, err error) {
+	node := req.NodeName
+	if !req.KubeletCA {
+		return next, record, refuse(http.StatusUpgradeRequired, "", "this agent is older than the server and does not know that kubelets' certificates have an authority of their own; install the server's version on it")
+	}
+	if err := h.checkName(node); err != nil {
+		return next, record, err
+	}
+	record, err = h.cfg.Records.Get(r.Context(), node)
+	if err != nil {
+		return next, record, fmt.Errorf("reading what is known of node %s: %w", node, err)
+	}
+	next.Hash = record.Hash
+	if own == node {
+		next.Keys = []string{keyHash(r.TLS.PeerCertificates[0].PublicKey)}
+	} else {
 		if !h.hasToken(r) {
-			return nil, node, refuse(http.StatusForbidden, joinapi.ReasonBadToken, "the client certificate is node %s's, not node %s's", own, node)
+			return next, record, refuse(http.StatusForbidden, joinapi.ReasonBadToken, "the client certificate is node %s's, not node %s's", own, node)
 		}
-		if err := h.checkPassword(r.Context(), node, req.Password); err != nil {
-			return nil, node, err
+		if next.Hash, err = h.checkPassword(node, req.Password, record.Hash); err != nil {
+			return next, record, err
 		}
 	}
-	resp, err = h.sign(&req)
-	return resp, node, err
+	return next, record, nil
 }
 
-// hasToken takes HTTP basic (user and secret of the token) or bearer (the whole token). Both kinds join a node.
-func (h *Handler) hasToken(r *http.Request) bool {
-	user, secret, ok := r.BasicAuth()
-	if !ok {
-		bearer, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		token, err := joinapi.ParseToken(bearer)
-		if !found || err != nil {
-			return false
-		}
-		user, secret = token.User, token.Secret
-	}
-	// A short token is a secret that does not say of which kind it is, so the kind is not held against it.
-	server, agent := same(secret, h.cfg.ServerSecret()), same(secret, h.cfg.AgentSecret())
-	return (user == joinapi.UserServer || user == joinapi.UserNode) && server|agent == 1
-}
-
-// same compares in constant time, whatever the lengths; an empty secret equals nothing.
-func same(got, want string) int {
-	a, b := sha256.Sum256([]byte(got)), sha256.Sum256([]byte(want))
-	if want == "" {
-		return 0
-	}
-	return subtle.ConstantTimeCompare(a[:], b[:])
-}
-
-// checkName refuses names that a server's certificate has: the same authority signs both.
+// checkName refuses what is no node's name, or somebody else's.
 func (h *Handler) checkName(node string) error {
 	if msgs := validation.IsDNS1123Subdomain(node); len(msgs) > 0 {
 		return refuse(http.StatusBadRequest, joinapi.ReasonInvalid, "node name %q: %s", node, strings.Join(msgs, "; "))
 	}
-	if node == "localhost" || node == joinapi.ServerName || strings.HasPrefix(node, joinapi.ServerName+".") || slices.Contains(h.cfg.ReservedNames, node) {
-		return refuse(http.StatusConflict, joinapi.ReasonNameTaken, "node name %q is a name of the API server; choose another with --node-name", node)
-	}
 	if _, err := netip.ParseAddr(node); err == nil {
 		return refuse(http.StatusBadRequest, joinapi.ReasonInvalid, "node name %q is an address", node)
 	}
-	return nil
-}
-
-func (h *Handler) checkPassword(ctx context.Context, node, password string) error {
-	if len(password) < 16 || len(password) > 256 {
-		return refuse(http.StatusBadRequest, joinapi.ReasonInvalid, "the node password must have 16 to 256 characters")
-	}
-	hash, err := h.cfg.Passwords.Get(ctx, node)
-	if err != nil {
-		return fmt.Errorf("reading the password of node %s: %w", node, err)
-	}
-	if hash != "" && checkHash(hash, password) {
-		return nil
-	}
-	exists := h.cfg.NodeExists != nil && h.cfg.NodeExists(node)
-	if exists {
-		return refuse(http.StatusConflict, joinapi.ReasonNameTaken,
-			"node name %q is taken by a machine with another node password; if that machine was reinstalled, run \"kubectl delete node %s\" first, otherwise choose another --node-name", node, node)
-	}
-	next, err := newHash(password)
-	if err != nil {
-		return err
-	}
-	if err := h.cfg.Passwords.Put(ctx, node, hash, next); err != nil {
-		return fmt.Errorf("storing the password of node %s: %w", node, err)
+	if err := h.cfg.Reserved.CheckName(node, node); err != nil {
+		return refuse(http.StatusConflict, joinapi.ReasonNameTaken, "node name %v; choose another with --node-name", err)
 	}
 	return nil
 }
 
-func (h *Handler) sign(req *joinapi.Request) (*joinapi.Response, error) {
+// sign makes the certificates, and returns the public key of the client's too.
+func (h *Handler) sign(req *joinapi.Request) (resp *joinapi.Response, clientKey crypto.PublicKey, err error) {
 	cluster := h.cfg.Cluster()
-	addresses, err := h.addresses(req, cluster)
+	addresses, err := h.addresses(req)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	node := pki.Leaf{CommonName: wellknown.UserNodePrefix + req.NodeName, Organizations: []string{wellknown.GroupNodes}}
 	client, serving := node, node
 	client.Client = true
 	serving.Server, serving.DNSNames, serving.IPs = true, []string{req.NodeName, "localhost"}, addresses
-	resp := &joinapi.Response{CA: string(h.cfg.CA.PEM()), Cluster: cluster}
+	resp = &joinapi.Response{CA: string(h.cfg.CA.PEM()), KubeletCA: string(h.cfg.KubeletCA.PEM()), Cluster: cluster}
 	for _, c := range []struct {
 		what string
 		csr  string
+		ca   Signer
 		leaf pki.Leaf
 		out  *string
 	}{
-		{"client", req.ClientCSR, client, &resp.Client},
-		{"serving", req.ServingCSR, serving, &resp.Serving},
-		{"proxy", req.ProxyCSR, pki.Leaf{CommonName: wellknown.UserProxy, Client: true}, &resp.Proxy},
+		{"client", req.ClientCSR, h.cfg.CA, client, &resp.Client},
+		{"serving", req.ServingCSR, h.cfg.KubeletCA, serving, &resp.Serving},
+		{"proxy", req.ProxyCSR, h.cfg.CA, pki.Leaf{CommonName: wellknown.UserProxy, Client: true}, &resp.Proxy},
 	} {
 		key, err := publicKey(c.csr)
 		if err != nil {
-			return nil, refuse(http.StatusBadRequest, joinapi.ReasonInvalid, "%s signing request: %v", c.what, err)
+			return nil, nil, refuse(http.StatusBadRequest, joinapi.ReasonInvalid, "%s signing request: %v", c.what, err)
 		}
-		cert, err := h.cfg.CA.Sign(key, c.leaf, h.cfg.Now())
+		cert, err := c.ca.Sign(key, c.leaf, h.cfg.Now())
 		if err != nil {
-			return nil, fmt.Errorf("signing the %s certificate of node %s: %w", c.what, req.NodeName, err)
+			return nil, nil, fmt.Errorf("signing the %s certificate of node %s: %w", c.what, req.NodeName, err)
 		}
 		*c.out = string(cert)
+		if c.out == &resp.Client {
+			clientKey = key
+		}
 	}
-	return resp, nil
+	return resp, clientKey, nil
 }
 
 // addresses that the node may have in its serving certificate.
-func (h *Handler) addresses(req *joinapi.Request, cluster joinapi.Cluster) ([]net.IP, error) {
+func (h *Handler) addresses(req *joinapi.Request) ([]net.IP, error) {
 	out := []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
 	if len(req.Addresses) > 64 {
 		return nil, refuse(http.StatusBadRequest, joinapi.ReasonInvalid, "too many addresses")
@@ -245,33 +231,15 @@ func (h *Handler) addresses(req *joinapi.Request, cluster joinapi.Cluster) ([]ne
 		if err != nil {
 			return nil, refuse(http.StatusBadRequest, joinapi.ReasonInvalid, "address %q: %v", s, err)
 		}
-		a = a.Unmap()
-		if a.IsLoopback() {
+		if a.Unmap().IsLoopback() {
 			continue
 		}
-		if owner := h.ownerOf(a, cluster); owner != "" && owner != req.NodeName {
-			return nil, refuse(http.StatusConflict, joinapi.ReasonNameTaken, "address %s belongs to %s", a, owner)
+		if err := h.cfg.Reserved.CheckAddress(req.NodeName, a); err != nil {
+			return nil, refuse(http.StatusConflict, joinapi.ReasonNameTaken, "%v", err)
 		}
-		out = append(out, net.IP(a.AsSlice()))
+		out = append(out, net.IP(a.Unmap().AsSlice()))
 	}
 	return out, nil
-}
-
-func (h *Handler) ownerOf(a netip.Addr, cluster joinapi.Cluster) string {
-	for _, cidr := range cluster.ServiceCIDRs {
-		if p, err := netip.ParsePrefix(cidr); err == nil && p.Contains(a) {
-			return "the service range " + cidr
-		}
-	}
-	for _, server := range cluster.Servers {
-		if ap, err := netip.ParseAddrPort(server); err == nil && ap.Addr().Unmap() == a {
-			return "the API server " + server
-		}
-	}
-	if h.cfg.AddressOwner == nil {
-		return ""
-	}
-	return h.cfg.AddressOwner(a)
 }
 
 // publicKey takes the key of a signing request whose maker has the private half.

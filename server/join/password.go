@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,43 +41,61 @@ func checkHash(hash, password string) bool {
 	return subtle.ConstantTimeCompare([]byte(hashWith(parts[1], password)), []byte(hash)) == 1
 }
 
-// SecretPasswords keeps each hash in the Secret kube-system/<node>.node-password.skiff.
-type SecretPasswords struct{ Client *client.Client }
+// SecretRecords keeps each record in the Secret kube-system/<node>.node-password.skiff.
+type SecretRecords struct{ Client *client.Client }
 
-const hashKey = "hash"
+const (
+	hashKey = "hash"
+	keysKey = "keys"
+)
 
-func passwordSecret(node string) *corev1.Secret {
+func recordSecret(node string) *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: node + ".node-password.skiff"}, Type: "skiff.io/node-password"}
 }
 
-func (p SecretPasswords) find(node string) *corev1.Secret {
-	want := passwordSecret(node)
+func (p SecretRecords) find(node string) *corev1.Secret {
+	want := recordSecret(node)
 	have, _ := p.Client.Snapshot().Snapshot.Get(p.Client.KindOf(want), want.Namespace, want.Name).(*corev1.Secret)
 	return have
 }
 
-// Get implements Passwords.
-func (p SecretPasswords) Get(_ context.Context, node string) (string, error) {
-	if have := p.find(node); have != nil {
-		return string(have.Data[hashKey]), nil
+func recordOf(s *corev1.Secret) Record {
+	if s == nil {
+		return Record{}
 	}
-	return "", nil
+	return Record{Hash: string(s.Data[hashKey]), Keys: strings.Fields(string(s.Data[keysKey]))}
 }
 
-// Put implements Passwords.
-func (p SecretPasswords) Put(ctx context.Context, node, old, hash string) error {
+func (r Record) data() map[string][]byte {
+	out := map[string][]byte{}
+	if r.Hash != "" {
+		out[hashKey] = []byte(r.Hash)
+	}
+	if len(r.Keys) > 0 {
+		out[keysKey] = []byte(strings.Join(r.Keys, " "))
+	}
+	return out
+}
+
+// Get implements Records.
+func (p SecretRecords) Get(_ context.Context, node string) (Record, error) {
+	return recordOf(p.find(node)), nil
+}
+
+// Put implements Records.
+func (p SecretRecords) Put(ctx context.Context, node string, old, next Record) error {
 	have := p.find(node)
 	if have == nil {
-		want := passwordSecret(node)
-		want.Data = map[string][]byte{hashKey: []byte(hash)}
+		want := recordSecret(node)
+		want.Data = next.data()
 		_, err := p.Client.Create(ctx, want)
 		return err
 	}
-	if string(have.Data[hashKey]) != old {
+	if stored := recordOf(have); stored.Hash != old.Hash || !slices.Equal(stored.Keys, old.Keys) {
 		return fmt.Errorf("another machine joined as %s at the same time", node)
 	}
-	next := have.DeepCopy() // carries the resourceVersion it was read at
-	next.Data = map[string][]byte{hashKey: []byte(hash)}
-	_, err := p.Client.Update(ctx, next)
+	changed := have.DeepCopy() // carries the resourceVersion it was read at
+	changed.Data = next.data()
+	_, err := p.Client.Update(ctx, changed)
 	return err
 }

@@ -34,17 +34,17 @@ func TestHash(t *testing.T) {
 	}
 }
 
-// TestSecretPasswords keeps passwords in a real store.
-func TestSecretPasswords(t *testing.T) {
+// TestSecretRecords keeps passwords in a real store.
+func TestSecretRecords(t *testing.T) {
 	c := realClient(t)
 	ctx := context.Background()
 	if _, err := c.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceSystem}}); err != nil {
 		t.Fatal(err)
 	}
-	p := SecretPasswords{c}
+	p := SecretRecords{c}
 	get := func(want string) {
 		t.Helper()
-		if got, err := p.Get(ctx, "n1"); got != want || err != nil {
+		if got, err := p.Get(ctx, "n1"); got.Hash != want || err != nil {
 			t.Errorf("%q, %v", got, err)
 		}
 	}
@@ -53,7 +53,7 @@ func TestSecretPasswords(t *testing.T) {
 		old, hash string
 		fails     bool
 	}{{"", "h1", false}, {"", "h2", true}, {"h1", "h3", false}, {"h1", "h4", true}} {
-		if err := p.Put(ctx, "n1", step.old, step.hash); (err != nil) != step.fails {
+		if err := p.Put(ctx, "n1", Record{Hash: step.old}, Record{Hash: step.hash}); (err != nil) != step.fails {
 			t.Errorf("%+v: %v", step, err)
 		}
 	}

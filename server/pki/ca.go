@@ -30,6 +30,19 @@ const (
 	clockSkew = 5 * time.Minute
 )
 
+// Clock tells the time.
+type Clock = func() time.Time
+
+// An authority is dated by what the clock says, unless that is impossible: machines without a battery begin in 1970, and have the time a moment later.
+var (
+	// authoritySince is when every authority begins: a client whose clock is behind believes it too.
+	authoritySince = time.Unix(0, 0)
+	// impossible is a time at which nobody has made an authority.
+	impossible = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	// notBeforeBuild is a time that has passed for every program of this version.
+	notBeforeBuild = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+)
+
 // CA is one certificate authority.
 type CA struct {
 	cert *x509.Certificate
@@ -71,7 +84,29 @@ func LoadCA(dir, name, commonName string, now time.Time) (*CA, error) {
 	if pub, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(key.Public()) {
 		return nil, fmt.Errorf("%s and %s do not belong together", certFile, keyFile)
 	}
+	if cert.NotBefore.Before(impossible) && cert.NotAfter.Before(notBeforeBuild) {
+		// It was made by a clock that was decades behind, and ended before this program was written. Nobody accepts it, so nothing depends on it; the
+		// key stays the same, so what it signed is good under the new certificate.
+		if err := WriteFile(certFile+".expired", certPEM, 0o644); err != nil {
+			return nil, err
+		}
+		return writeCA(certFile, key, cert.Subject.CommonName, now)
+	}
+	if now.After(cert.NotAfter) {
+		return nil, fmt.Errorf("the authority %s ended on %s, and the clock says %s: set the clock, or restore another authority", certFile, cert.NotAfter.Format(time.DateOnly), now.Format(time.DateOnly))
+	}
 	return &CA{cert: cert, key: key, pem: certPEM}, nil
+}
+
+// ReadCA reads the authority name.crt and name.key in dir and never makes one.
+func ReadCA(dir, name string) (*CA, error) {
+	certFile, keyFile := filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key")
+	for _, file := range []string{certFile, keyFile} {
+		if _, err := os.Stat(file); err != nil {
+			return nil, fmt.Errorf("read certificate authority: %w", err)
+		}
+	}
+	return LoadCA(dir, name, "", time.Now())
 }
 
 func createCA(certFile, keyFile, commonName string, now time.Time) (*CA, error) {
@@ -83,14 +118,21 @@ func createCA(certFile, keyFile, commonName string, now time.Time) (*CA, error) 
 	if err != nil {
 		return nil, err
 	}
+	return writeCA(certFile, key, commonName, now)
+}
+
+func writeCA(certFile string, key crypto.Signer, commonName string, now time.Time) (*CA, error) {
 	serial, err := randomSerial()
 	if err != nil {
 		return nil, err
 	}
+	if now.Before(notBeforeBuild) {
+		now = notBeforeBuild
+	}
 	template := &x509.Certificate{
 		SerialNumber:          serial,
 		Subject:               pkix.Name{CommonName: commonName},
-		NotBefore:             now.Add(-clockSkew),
+		NotBefore:             authoritySince,
 		NotAfter:              now.Add(caLifetime),
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		BasicConstraintsValid: true,

@@ -28,7 +28,7 @@ func (r *Rotating) Get() (*tls.Certificate, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
-	if r.current != nil && now.Before(r.renewAt) {
+	if r.current != nil && now.Before(r.renewAt) && !now.Before(r.current.Leaf.NotBefore) { // the clock may have been set back
 		return r.current, nil
 	}
 	leaf := r.leaf()

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"strings"
@@ -33,8 +32,5 @@ func LoadSecret(file string) (string, error) {
 		return "", err
 	}
 	secret := strings.TrimSpace(string(data))
-	if secret == "" {
-		return "", fmt.Errorf("%s is empty", file)
-	}
-	return secret, nil
+	return secret, CheckSecret(file, secret)
 }

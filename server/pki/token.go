@@ -98,12 +98,13 @@ func NewTokenIssuer(cfg TokenConfig) (*TokenIssuer, error) {
 	return t, t.load()
 }
 
-func (t *TokenIssuer) keyFile() string { return filepath.Join(t.cfg.Dir, "service-account.key") }
+// KeyFile is the key that signs unless SigningKeyFile does.
+func (c *TokenConfig) KeyFile() string { return filepath.Join(c.Dir, "service-account.key") }
 
 func (t *TokenIssuer) load() error {
-	signer, err := readKey(t.keyFile())
+	signer, err := readKey(t.cfg.KeyFile())
 	if errors.Is(err, fs.ErrNotExist) {
-		signer, err = createKey(t.keyFile())
+		signer, err = createKey(t.cfg.KeyFile())
 	}
 	if err != nil {
 		return err
@@ -161,7 +162,7 @@ func (t *TokenIssuer) Rotate() error {
 	if t.cfg.SigningKeyFile != "" {
 		return fmt.Errorf("the signing key is %s, which is yours to change", t.cfg.SigningKeyFile)
 	}
-	current, err := os.ReadFile(t.keyFile())
+	current, err := os.ReadFile(t.cfg.KeyFile())
 	if err != nil {
 		return err
 	}
@@ -175,7 +176,7 @@ func (t *TokenIssuer) Rotate() error {
 	if err := WriteFile(old, current, 0o600); err != nil {
 		return err
 	}
-	if _, err := createKey(t.keyFile()); err != nil {
+	if _, err := createKey(t.cfg.KeyFile()); err != nil {
 		return err
 	}
 	return t.load()

@@ -1,7 +1,8 @@
 // Package csrsigning signs approved certificate signing requests of the four signers that a cluster itself is: client
 // certificates of users (kube-apiserver-client) and of kubelets (kube-apiserver-client-kubelet), serving certificates of
 // kubelets (kubelet-serving), and what is left of legacy-unknown. A request that does not fit its signer fails for ever, with a
-// condition that says why. The authority's key stays where it is: the controller hands over a template.
+// condition that says why. The authorities' keys stay where they are: the controller hands over a template. Kubelets' serving certificates are signed by an authority
+// of their own, and name nobody else.
 package csrsigning
 
 import (
@@ -9,11 +10,14 @@ import (
 	"crypto"
 	"crypto/x509"
 	"fmt"
+	"net"
+	"strings"
 	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/client"
 	"codeberg.org/skiff/skiff/server/controller"
@@ -37,9 +41,18 @@ const (
 	legacySigner = "kubernetes.io/legacy-unknown"
 )
 
+// Config of the controller.
+type Config struct {
+	Now func() time.Time
+	// Sign is the cluster's authority; SignServing that of kubelets' serving certificates.
+	Sign, SignServing Sign
+	// CheckServing says why a node may not have a name or an address in its serving certificate.
+	CheckServing func(node string, names []string, addresses []net.IP) error
+}
+
 // New returns the controller; its keys are requests.
-func New(now func() time.Time, sign Sign) controller.Controller {
-	s := signer{now, sign}
+func New(cfg Config) controller.Controller {
+	s := signer{cfg}
 	return controller.Controller{
 		Name: "csrsigning", ServiceAccount: "certificate-controller", Workers: 2,
 		Inputs: []controller.Input{{Kind: &certificatesv1.CertificateSigningRequest{}, Keys: func(_ client.Snapshot, e *store.Event) []string {
@@ -52,10 +65,7 @@ func New(now func() time.Time, sign Sign) controller.Controller {
 	}
 }
 
-type signer struct {
-	now  func() time.Time
-	sign Sign
-}
+type signer struct{ cfg Config }
 
 // plan is what to do with a request: sign the template, or fail it.
 type plan struct {
@@ -131,14 +141,31 @@ func validity(seconds *int32, now time.Time) (notBefore, notAfter time.Time) {
 	return notBefore, notBefore.Add(life)
 }
 
+// checkServing fails a plan whose certificate would name somebody else. An approver may not have looked at that.
+func (s signer) checkServing(p plan) plan {
+	if p.template == nil || s.cfg.CheckServing == nil {
+		return p
+	}
+	node := strings.TrimPrefix(p.template.Subject.CommonName, wellknown.UserNodePrefix)
+	if err := s.cfg.CheckServing(node, p.template.DNSNames, p.template.IPAddresses); err != nil {
+		return plan{failure: err.Error()}
+	}
+	return p
+}
+
 func (s signer) reconcile(ctx context.Context, c *client.Client, key string) (controller.Result, error) {
 	r, ok := client.Get[*certificatesv1.CertificateSigningRequest](c.Snapshot(), "", key)
 	if !ok {
 		return controller.Result{}, nil
 	}
-	p := decide(r, s.now())
+	p := decide(r, s.cfg.Now())
 	if p.idle() {
 		return controller.Result{}, nil
+	}
+	sign := s.cfg.Sign
+	if r.Spec.SignerName == certificatesv1.KubeletServingSignerName {
+		sign = s.cfg.SignServing
+		p = s.checkServing(p)
 	}
 	r = r.DeepCopy()
 	if p.failure != "" {
@@ -146,7 +173,7 @@ func (s signer) reconcile(ctx context.Context, c *client.Client, key string) (co
 			Type: certificatesv1.CertificateFailed, Status: corev1.ConditionTrue, Reason: "SignerValidationFailure", Message: p.failure})
 	} else {
 		var err error
-		if r.Status.Certificate, err = s.sign(p.template, p.public); err != nil {
+		if r.Status.Certificate, err = sign(p.template, p.public); err != nil {
 			return controller.Result{}, fmt.Errorf("sign %q: %w", r.Name, err)
 		}
 	}

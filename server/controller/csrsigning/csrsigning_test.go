@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"net"
 	"strings"
 	"testing"
@@ -112,4 +113,22 @@ func FuzzDecide(f *testing.F) {
 			t.Errorf("%s", p)
 		}
 	})
+}
+
+// TestServingIsChecked: what an approver let through still names nobody else.
+func TestServingIsChecked(t *testing.T) {
+	s := signer{Config{CheckServing: func(node string, names []string, addresses []net.IP) error {
+		if node != "n" || strings.Join(names, " ") != "n" || len(addresses) != 1 {
+			return errors.New("it is somebody else's")
+		}
+		return nil
+	}}}
+	usages := []certificatesv1.KeyUsage{certificatesv1.UsageDigitalSignature, certificatesv1.UsageServerAuth}
+	for name, ok := range map[string]bool{"n": true, "api.example.com": false} {
+		r := request(t, certificatesv1.KubeletServingSignerName, 0, usages, &x509.CertificateRequest{
+			Subject: pkix.Name{CommonName: "system:node:n", Organization: []string{"system:nodes"}}, DNSNames: []string{name}, IPAddresses: []net.IP{{192, 0, 2, 1}}})
+		if p := s.checkServing(decide(r, now)); (p.failure == "") != ok {
+			t.Errorf("%s: %s", name, p)
+		}
+	}
 }

@@ -59,11 +59,19 @@ type Config struct {
 	NodeLifecycle nodelifecycle.Config
 	// TerminatedPodThreshold is how many finished pods stay; 0 for all of them.
 	TerminatedPodThreshold int
-	// SignCertificate is the cluster's authority; IssueToken signs the tokens that live in Secrets.
-	SignCertificate csrsigning.Sign
-	IssueToken      serviceaccounttoken.Issue
+	// Signing is what signs certificates; its Now is not used. IssueToken signs the tokens that live in Secrets.
+	Signing    csrsigning.Config
+	IssueToken serviceaccounttoken.Issue
+	// KubeletCABundle is published for those that scrape kubelets.
+	KubeletCABundle []byte
 	// Foreign is the way to what other API servers keep; nil for none.
 	Foreign controller.Foreign
+}
+
+func (c *Config) signing() csrsigning.Config {
+	out := c.Signing
+	out.Now = c.Now
+	return out
 }
 
 // OfAPIServer are the loops that make the API itself work: upstream runs them in its API server.
@@ -72,7 +80,8 @@ func OfAPIServer(c Config) []controller.Controller {
 		customresource.New(c.Now),
 		servicecidr.New(c.Now, c.ServiceRanges),
 		ipaddress.New(),
-		trustbundle.New(c.CABundle),
+		trustbundle.New(trustbundle.APIServerServing, c.CABundle),
+		trustbundle.New(trustbundle.KubeletServing, c.KubeletCABundle),
 		storageversionmigrator.New(c.Now),
 		resourceclaim.New(),
 	}
@@ -88,7 +97,7 @@ func Controllers(c Config) []controller.Controller {
 		tokencleaner.New(c.Now),
 		bootstrapsigner.New(c.Now),
 		csrapproving.New(),
-		csrsigning.New(c.Now, c.SignCertificate),
+		csrsigning.New(c.signing()),
 		csrcleaner.New(c.Now),
 		clusterroleaggregation.New(),
 		namespace.New(func() metav1.Time { return metav1.NewTime(c.Now()) }, c.Foreign),

@@ -1,5 +1,5 @@
-// Package trustbundle publishes the authority that signs the API server's certificates as a ClusterTrustBundle, for pods
-// that mount it by the signer's name. Its name ends with a hash of the content, so that a new authority is a new bundle;
+// Package trustbundle publishes the authorities that sign the API server's and the kubelets' certificates as ClusterTrustBundles, for pods
+// that mount them by the signer's name. Its name ends with a hash of the content, so that a new authority is a new bundle;
 // what else carries the signer's name goes.
 package trustbundle
 
@@ -21,13 +21,17 @@ import (
 	"codeberg.org/skiff/skiff/server/store"
 )
 
-const signer = "kubernetes.io/kube-apiserver-serving"
+// Signers whose authorities are published: of the API server, and of kubelets, for those that scrape these.
+const (
+	APIServerServing = "kubernetes.io/kube-apiserver-serving"
+	KubeletServing   = certificatesv1.KubeletServingSignerName
+)
 
-// New returns the controller; it has one key. bundle is the authority's certificates in PEM.
-func New(bundle []byte) controller.Controller {
+// New returns the controller of one signer; it has one key. bundle is the authority's certificates in PEM.
+func New(signer string, bundle []byte) controller.Controller {
 	one := []string{signer}
 	return controller.Controller{
-		Name: "kube-apiserver-serving-clustertrustbundle-publisher",
+		Name: strings.TrimPrefix(signer, "kubernetes.io/") + "-clustertrustbundle-publisher",
 		Inputs: []controller.Input{
 			{Kind: &certificatesv1.ClusterTrustBundle{}, Keys: func(_ client.Snapshot, e *store.Event) []string {
 				if e.Object.(*certificatesv1.ClusterTrustBundle).Spec.SignerName != signer {
@@ -44,19 +48,19 @@ func New(bundle []byte) controller.Controller {
 			}},
 		},
 		Reconcile: func(ctx context.Context, c *client.Client, _ string) (controller.Result, error) {
-			return controller.Result{}, publish(ctx, c, string(bundle))
+			return controller.Result{}, publish(ctx, c, signer, string(bundle))
 		},
 	}
 }
 
 // nameOf is the signer's name with colons for slashes, and the first 12 bytes of the content's hash.
-func nameOf(bundle string) string {
+func nameOf(signer, bundle string) string {
 	sum := sha256.Sum256([]byte(bundle))
 	return fmt.Sprintf("%s:%x", strings.ReplaceAll(signer, "/", ":"), sum[:12])
 }
 
-func publish(ctx context.Context, c *client.Client, bundle string) error {
-	snap, name := c.Snapshot(), nameOf(bundle)
+func publish(ctx context.Context, c *client.Client, signer, bundle string) error {
+	snap, name := c.Snapshot(), nameOf(signer, bundle)
 	var errs []error
 	have, ok := client.Get[*certificatesv1.ClusterTrustBundle](snap, "", name)
 	switch {

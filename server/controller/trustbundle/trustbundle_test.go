@@ -35,7 +35,7 @@ func authority(t *testing.T) string {
 func TestTheAuthorityIsPublishedAndNothingElse(t *testing.T) {
 	ours, other := authority(t), authority(t)
 	w := Start(t, func(func() time.Time) []controller.Controller {
-		return []controller.Controller{trustbundle.New([]byte(ours))}
+		return []controller.Controller{trustbundle.New(trustbundle.APIServerServing, []byte(ours))}
 	})
 	const signer = "kubernetes.io/kube-apiserver-serving"
 	Create(w, &certificatesv1.ClusterTrustBundle{ObjectMeta: metav1.ObjectMeta{Name: "kubernetes.io:kube-apiserver-serving:old"},
