@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"strconv"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -89,11 +90,15 @@ func (c *Client) Watch(ctx context.Context, opts store.WatchOptions) (*store.Wat
 	return c.store.Watch(ctx, opts)
 }
 
-// Create stores a new object and returns it as stored.
+// Create stores a new object and returns it as stored. In a namespace that is being terminated the answer is known: it is given without
+// a request, since a loop that follows the objects there would ask again whenever one of them goes.
 func (c *Client) Create(ctx context.Context, obj api.Object) (api.Object, error) {
 	req, err := c.request(ctx, "create", obj, "")
 	if err != nil {
 		return nil, err
+	}
+	if ns, ok := Get[*corev1.Namespace](c.Snapshot(), "", obj.GetNamespace()); ok && req.Kind.Namespaced && api.IsTerminating(ns) {
+		return nil, api.NewNamespaceTerminating(req.Kind.GroupResource(), obj.GetName(), obj.GetNamespace())
 	}
 	out, err := c.registry.Create(ctx, req, obj)
 	c.tell("create", req, err)

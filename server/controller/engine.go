@@ -235,8 +235,8 @@ func (e *Engine) work(l *loop) {
 			return
 		}
 		result, err := l.reconcile(e.ctx, key)
-		if e.ctx.Err() != nil {
-			err = nil // the end is no failure
+		if e.ctx.Err() != nil || onlyTerminating(err) {
+			err = nil // the end is no failure, neither ours nor a namespace's
 		}
 		attempt, again := l.queue.done(key, result.After, err != nil)
 		if err != nil {

@@ -2,12 +2,12 @@ package admission
 
 import (
 	"context"
-	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/registry"
 )
 
@@ -31,20 +31,9 @@ func namespaceLifecycle(c *Config) registry.Plugin {
 		if !ok {
 			return apierrors.NewNotFound(corev1.Resource("namespaces"), a.Namespace)
 		}
-		if ns.Status.Phase == corev1.NamespaceTerminating || ns.DeletionTimestamp != nil {
-			return terminating(a)
+		if api.IsTerminating(ns) {
+			return api.NewNamespaceTerminating(a.Kind.GroupResource(), a.Name, a.Namespace)
 		}
 		return nil
 	}}
-}
-
-func terminating(a *registry.Attributes) error {
-	err := apierrors.NewForbidden(a.Kind.GroupResource(), a.Name,
-		fmt.Errorf("unable to create new content in namespace %s because it is being terminated", a.Namespace))
-	err.ErrStatus.Details.Causes = append(err.ErrStatus.Details.Causes, metav1.StatusCause{
-		Type:    corev1.NamespaceTerminatingCause,
-		Message: "namespace " + a.Namespace + " is being terminated",
-		Field:   "metadata.namespace",
-	})
-	return err
 }
