@@ -138,7 +138,7 @@ func (a *Agent) wireKubelet() (err error) {
 		Runtime: a.containers, Images: a.images, Network: a.network,
 		ResolvConf: a.cfg.ResolvConf, Labels: a.settings.labels, Taints: a.settings.taints,
 		MaxPods: a.cfg.MaxPods, PodPIDs: max(0, a.cfg.PodPIDs), SeccompDefault: a.cfg.SeccompDefault, AllowedSysctls: a.cfg.AllowedUnsafeSysctls,
-		Version: version.Version, NetworkReady: a.network.Ready, ReadLogs: readLogs,
+		Features: a.cfg.Features, Version: version.Version, NetworkReady: a.network.Ready, ReadLogs: readLogs,
 		Log: a.cfg.Log.With("component", "kubelet"), Now: a.cfg.Now,
 	}
 	a.cfg.Node.configure(&cfg, a.settings.node)

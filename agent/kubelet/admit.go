@@ -12,6 +12,7 @@ import (
 
 	"codeberg.org/skiff/skiff/agent/kubelet/plan"
 	"codeberg.org/skiff/skiff/agent/kubelet/podres"
+	"codeberg.org/skiff/skiff/internal/features"
 )
 
 // rejected begins the message of a pod that the node refuses; the event goes without it.
@@ -36,6 +37,7 @@ type host struct {
 	sysctls     []string // allowed beside the safe ones
 	armor       armor
 	statics     map[types.UID]bool // pods from files
+	features    []string           // that the node declares
 }
 
 // admit says why the node refuses a pod that was bound to it (nil: it takes it), and which pods have to go first so that there is room. A pod
@@ -52,7 +54,7 @@ func (k *Kubelet) admit(pod *corev1.Pod, static bool) (*plan.Verdict, []*worker)
 			others = append(others, p)
 		}
 	}
-	h := host{k.node.object(), k.node.allocatable(), k.node.pressed(), k.cfg.AllowedSysctls, k.armor, map[types.UID]bool{pod.UID: static}}
+	h := host{k.node.object(), k.node.allocatable(), k.node.pressed(), k.cfg.AllowedSysctls, k.armor, map[types.UID]bool{pod.UID: static}, k.cfg.Features.Declared()}
 	for _, w := range k.workers() {
 		h.statics[w.uid] = w.static
 	}
@@ -96,6 +98,7 @@ func decideAdmission(pod *corev1.Pod, others []*corev1.Pod, h host) (*plan.Verdi
 		func() *plan.Verdict { return admitSysctls(pod, h.sysctls) },
 		func() *plan.Verdict { return admitOS(pod) },
 		func() *plan.Verdict { return h.armor.admit(pod) },
+		func() *plan.Verdict { return admitFeatures(pod, h.features) },
 	} {
 		if v := check(); v != nil {
 			return v, nil
@@ -175,6 +178,14 @@ func admitOS(pod *corev1.Pod) *plan.Verdict {
 	}
 	if os := pod.Spec.OS; os != nil && os.Name != corev1.Linux {
 		return reject("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
+	}
+	return nil
+}
+
+// admitFeatures refuses a pod that needs what the node does not have, also if it came here past the scheduler.
+func admitFeatures(pod *corev1.Pod, declared []string) *plan.Verdict {
+	if missing := features.Missing(features.Needed(&pod.Spec), declared); len(missing) > 0 {
+		return reject("PodFeatureUnsupported", "Pod requires node features that are not available: %s", strings.Join(missing, ", "))
 	}
 	return nil
 }

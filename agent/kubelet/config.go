@@ -17,6 +17,7 @@ import (
 	"codeberg.org/skiff/skiff/agent/kubelet/credential"
 	"codeberg.org/skiff/skiff/agent/kubelet/eviction"
 	"codeberg.org/skiff/skiff/agent/kubelet/httpapi"
+	"codeberg.org/skiff/skiff/internal/features"
 	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/runtime/container"
 	"codeberg.org/skiff/skiff/runtime/image"
@@ -86,6 +87,9 @@ type Config struct {
 	Network Network
 	// HostPorts may be nil.
 	HostPorts HostPorts
+
+	// Features that a flag decides, and those that the node declares.
+	Features features.Gates
 
 	ClusterDNS    []string
 	ClusterDomain string

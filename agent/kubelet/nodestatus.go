@@ -119,6 +119,7 @@ func (n *node) fill(obj *corev1.Node, now time.Time) {
 	st.Images = n.images()
 	st.RuntimeHandlers = []corev1.NodeRuntimeHandler{{Name: "", Features: &corev1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: yes()}}}
 	st.Features = &corev1.NodeFeatures{SupplementalGroupsPolicy: yes()}
+	st.DeclaredFeatures = n.k.cfg.Features.Declared()
 	n.conditions(st, now)
 }
 

@@ -16,6 +16,7 @@ type cycle struct {
 	required nodeaffinity.RequiredNodeAffinity
 	named    map[string]bool
 	volumes  []*nodeaffinity.LazyErrorNodeSelector
+	features []string
 	hard     []*spread
 	together *together
 

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"maps"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -88,6 +89,9 @@ func (s *state) observeNode(node *corev1.Node, gone bool) (changed change) {
 	}
 	if !apiequality.Semantic.DeepEqual(was.Status.Allocatable, node.Status.Allocatable) {
 		changed |= nodeCapacity
+	}
+	if !slices.Equal(was.Status.DeclaredFeatures, node.Status.DeclaredFeatures) {
+		changed |= nodeFeatures
 	}
 	return changed
 }

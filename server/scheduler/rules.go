@@ -33,6 +33,7 @@ var rules = []*rule{
 	&volumes,
 	&topologySpread,
 	&podAffinity,
+	&declaredFeatures,
 }
 
 // A score says how well a pod would do on a node.
@@ -67,6 +68,7 @@ const (
 	nodeSpec         // taints, unschedulable
 	nodeLabels
 	nodeCapacity
+	nodeFeatures
 	podGone   // from a node, or it takes less of it
 	podPlaced // on a node
 	podLabels // of a placed pod

@@ -152,7 +152,7 @@ var entries = []entry{
 	{"DefaultIngressClass", on, simple(defaultIngressClass)},
 	{"DenyServiceExternalIPs", off, plain(denyExternalIPs)},
 	{"PodTopologyLabels", on, simple(podTopology)},
-	{"NodeDeclaredFeatureValidator", on, nothing}, // nodes declare no features yet
+	{"NodeDeclaredFeatureValidator", on, simple(nodeFeatures)},
 	{"PodResizeValidator", on, simple(podResize)},
 	{"AdmissionPolicyParamKind", own, simple(paramKinds)},
 	{"ServiceAllocator", own, serviceAllocator},
