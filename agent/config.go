@@ -205,6 +205,12 @@ func (c *Config) validate() (s settings, err error) {
 	if c.MaxPods < 1 {
 		return s, fmt.Errorf("--max-pods %d: must be at least 1", c.MaxPods)
 	}
+	if c.PodPIDs < -1 {
+		return s, fmt.Errorf("--pod-max-pids %d: must be -1 (no limit) or more", c.PodPIDs)
+	}
+	if c.KubeletPort < 1 || c.KubeletPort > 65535 {
+		return s, fmt.Errorf("--kubelet-port %d: must be between 1 and 65535", c.KubeletPort)
+	}
 	if s.node, err = c.Node.validate(); err != nil {
 		return s, err
 	}

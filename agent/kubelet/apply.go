@@ -120,6 +120,8 @@ func (w *worker) fail(t *task, pod *corev1.Pod, s plan.Step, err error) {
 			break
 		}
 		w.k.events.pod(pod, corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: %v", err)
+	case plan.Resize:
+		w.k.events.pod(pod, corev1.EventTypeWarning, "ResizeError", "Pod resize error: %v", err)
 	case plan.Kill:
 		w.k.events.pod(pod, corev1.EventTypeWarning, "FailedKillPod", "error killing pod: %v", err)
 	case plan.Start:

@@ -108,9 +108,9 @@ func cgroupRows(p *page, l string, st container.Stats, d stats.Detail, start tim
 	}
 	p.add("container_spec_cpu_period", gauge, "Length of a period of the CPU quota, in microseconds.", float64(d.CPUPeriod), l)
 	p.add("container_spec_cpu_shares", gauge, "Weight of the CPU, as cgroup v1 counts it.", float64(d.CPUShares), l)
-	p.add("container_spec_memory_limit_bytes", gauge, "Limit of memory; 0 for none.", float64(d.MemoryLimit), l)
+	p.add("container_spec_memory_limit_bytes", gauge, "Limit of memory; 0 for none.", float64(st.MemoryLimit), l)
 	p.add("container_spec_memory_reservation_limit_bytes", gauge, "Soft limit of memory; 0 for none.", 0, l)
-	p.add("container_spec_memory_swap_limit_bytes", gauge, "Limit of swap; 0 for none.", float64(d.SwapLimit), l)
+	p.add("container_spec_memory_swap_limit_bytes", gauge, "Limit of swap; 0 for none.", float64(st.SwapLimit), l)
 	for _, m := range []struct {
 		name, help string
 		value      uint64
@@ -121,7 +121,7 @@ func cgroupRows(p *page, l string, st container.Stats, d stats.Detail, start tim
 		{"container_memory_cache", "Page cache.", d.Cache},
 		{"container_memory_mapped_file", "Files mapped into memory.", d.MappedFile},
 		{"container_memory_kernel_usage", "Memory of the kernel for it.", d.Kernel},
-		{"container_memory_swap", "Swap in use.", d.Swap},
+		{"container_memory_swap", "Swap in use.", st.Swap},
 		{"container_memory_max_usage_bytes", "The most memory that was in use.", d.MaxUsage},
 		{"container_processes", "Processes in this cgroup.", d.Processes},
 		{"container_threads", "Threads, with those of cgroups below.", d.Threads},

@@ -39,7 +39,7 @@ func (k *Kubelet) lastUse(id string) time.Time {
 // until it is below the low one.
 func (k *Kubelet) collectImages(ctx context.Context) {
 	over := func(mark float64) bool {
-		d, known := readDisk(k.cfg.Paths.Data)
+		d, known := readDisk(k.cfg.Paths.Images())
 		return known && d.below(1-mark)
 	}
 	full := k.cfg.ImageGCHigh < 1 && over(k.cfg.ImageGCHigh)

@@ -46,7 +46,7 @@ func (w *worker) containerSpec(ctx context.Context, pod *corev1.Pod, c *corev1.C
 		ImageID: img.ID, Args: command(c, img, lookup), Env: mergeEnv(img.Env, hostname, env), Cwd: c.WorkingDir,
 		TTY: c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce,
 		LogPath:    logPath(w.logDir(), c.Name, s.Attempt),
-		Resources:  podres.Container(c, w.k.v2),
+		Resources:  podres.Container(pod, c, w.k.v2),
 		StopSignal: img.StopSignal,
 	}
 	if len(spec.Args) == 0 {

@@ -1,16 +1,19 @@
 package kubelet
 
 import (
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // counts are what cannot be read from what is there when somebody asks: how often, and how long. Counting costs some tens of nanoseconds.
 // Names and labels are upstream's.
 type counts struct {
-	registry *prometheus.Registry
+	registry, probes *prometheus.Registry // probes have a page of their own
 
+	probeTook                                              *prometheus.HistogramVec
 	podStart, podStartSLI, workerStart, statusSync, relist prometheus.Histogram
 	firstNetworkPod                                        prometheus.Gauge
 	workers, sandboxes, runtimeTook, imagePull             *prometheus.HistogramVec
@@ -80,9 +83,23 @@ func newCounts() *counts {
 	c.firstNetworkPod = prometheus.NewGauge(prometheus.GaugeOpts{Name: "kubelet_first_network_pod_start_sli_duration_seconds", Help: "Seconds that the first pod on the pod network took to start."})
 	c.httpInFlight = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kubelet_http_inflight_requests", Help: "Requests to the node's endpoint that are being answered."},
 		[]string{"method", "path", "server_type", "long_running"})
+	c.probes, c.probeTook = prometheus.NewRegistry(), prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "prober_probe_duration_seconds", Help: "Seconds that probes took.", Buckets: def},
+		[]string{"probe_type", "container", "pod", "namespace"})
+	c.probes.MustRegister(c.probeTook)
 	keep(c.firstNetworkPod)
 	keep(c.httpInFlight)
 	return c
+}
+
+// probed counts the time of a probe.
+func (c *counts) probed(pod *corev1.Pod, container, kind string, took time.Duration) {
+	c.probeTook.WithLabelValues(kind, container, pod.Name, pod.Namespace).Observe(took.Seconds())
+}
+
+// unprobed forgets the probes of a pod (namespace/name) that is gone.
+func (c *counts) unprobed(title string) {
+	namespace, pod, _ := strings.Cut(title, "/")
+	c.probeTook.DeletePartialMatch(prometheus.Labels{"namespace": namespace, "pod": pod})
 }
 
 // runtime counts an operation of the container runtime. The words are those of the CRI.

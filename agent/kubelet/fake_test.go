@@ -244,7 +244,7 @@ func (f *fakeRuntime) LimitCgroup(string, container.Resources) error { return ni
 func (f *fakeRuntime) GroupStats(string) (container.Stats, error)    { return f.ContainerStats("") }
 
 func (f *fakeRuntime) ContainerStats(string) (container.Stats, error) {
-	return container.Stats{Time: time.Now(), CPUNanos: 5e9, WorkingSet: 1 << 20}, nil
+	return container.Stats{Time: time.Now(), CPUNanos: 5e9, WorkingSet: 1 << 20, MemoryLimit: 64 << 20, SwapLimit: 1 << 20}, nil
 }
 func (f *fakeRuntime) SandboxStats(id string) (container.Stats, error) {
 	s, err := f.ContainerStats(id)
@@ -253,7 +253,7 @@ func (f *fakeRuntime) SandboxStats(id string) (container.Stats, error) {
 }
 
 func (f *fakeRuntime) ContainerDetail(id string) (stats.Detail, string, error) {
-	return stats.Detail{CPUShares: 2, CPUQuota: 1000, CPUPeriod: 100_000, MemoryLimit: 64 << 20, SwapLimit: 1 << 20}, "/fake/" + id, nil
+	return stats.Detail{CPUShares: 2, CPUQuota: 1000, CPUPeriod: 100_000}, "/fake/" + id, nil
 }
 func (f *fakeRuntime) SandboxDetail(id string) (stats.Detail, string, error) {
 	return f.ContainerDetail(id)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"codeberg.org/skiff/skiff/runtime/container"
@@ -18,6 +19,9 @@ const tick = 10 * time.Second
 
 // housekeeping looks after memory, disk and images.
 func (k *Kubelet) housekeeping(ctx context.Context) error {
+	if _, ok := readDisk(k.cfg.Paths.Data); !ok {
+		k.events.onNode(corev1.EventTypeWarning, "InvalidDiskCapacity", "invalid capacity 0 on image filesystem")
+	}
 	t := time.NewTicker(tick)
 	defer t.Stop()
 	for {

@@ -70,7 +70,7 @@ func New(cfg Config) (*Kubelet, error) {
 		Changed: k.objectChanged, NodeUID: k.nodeUID, Log: cfg.Log, Now: cfg.Now})
 	k.volumes = volume.New(volume.Config{Dir: cfg.Paths.Pods(), Memory: k.memoryDir(), Objects: k.objects,
 		Claim: k.claim, Layers: k.layers, Log: cfg.Log})
-	k.probes = probe.New(probe.Config{Exec: k.probeExec, Changed: k.wake, Event: k.probeEvent, Log: cfg.Log})
+	k.probes = probe.New(probe.Config{Exec: k.probeExec, Changed: k.wake, Event: k.probeEvent, Took: counts.probed, Log: cfg.Log})
 	k.pulls = newPuller(cfg.Images)
 	k.events = newRecorder(cfg.Client, cfg.NodeName, k.nodeUID)
 	k.node = newNode(k)
@@ -98,7 +98,7 @@ func (k *Kubelet) Run(ctx context.Context) error {
 	k.mu.Lock()
 	k.ctx = ctx
 	k.mu.Unlock()
-	parts := []func(context.Context) error{k.objects.Run, k.probes.Run, k.events.run, k.dispatch, k.watchFiles, k.housekeeping, k.localStorage, k.enforce, k.shutdown, k.serve}
+	parts := []func(context.Context) error{k.objects.Run, k.probes.Run, k.events.run, k.dispatch, k.watchFiles, k.housekeeping, k.localStorage, k.enforce, k.shutdown, k.watchOOM, k.serve}
 	if k.cfg.Client != nil {
 		parts = append(parts, k.watchPods, k.node.run, k.svc.run)
 	} else {
@@ -221,7 +221,10 @@ func (k *Kubelet) forget(w *worker, objectLeft bool) {
 	if k.pods[w.uid] == w {
 		delete(k.pods, w.uid)
 	}
-	go k.probes.Gone(w.uid)
+	go func() {
+		k.probes.Gone(w.uid)
+		k.counts.unprobed(w.title)
+	}()
 	if objectLeft {
 		k.finished[w.uid] = true
 	}

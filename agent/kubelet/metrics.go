@@ -24,7 +24,10 @@ func (v view) Metrics(ctx context.Context, w io.Writer, path string) error {
 	k := v.k
 	switch path {
 	case "/probes":
-		return write(w, k.probeMetrics())
+		if err := write(w, k.probeMetrics()); err != nil {
+			return err
+		}
+		return gather(w, k.counts.probes, nil)
 	case "/resource":
 		return write(w, resourceMetrics(v.Summary(ctx, true)))
 	case "/cadvisor":
@@ -33,7 +36,7 @@ func (v view) Metrics(ctx context.Context, w io.Writer, path string) error {
 	if err := write(w, k.kubeletMetrics(v.Summary(ctx, false))); err != nil {
 		return err
 	}
-	return gather(w, k.counts.registry)
+	return gather(w, k.counts.registry, process)
 }
 
 func write(w io.Writer, p *page) error {
@@ -44,18 +47,20 @@ func write(w io.Writer, p *page) error {
 // process are the prefixes of what the libraries of this process count for themselves and upstream's kubelet shows. The API server of this process shows its own.
 var process = []string{"go_", "process_", "rest_client_", "kubernetes_build_info"}
 
-// gather writes what was counted, and what libraries have counted.
-func gather(w io.Writer, counted prometheus.Gatherer) error {
+// gather writes what was counted, and what libraries have counted by names with these prefixes.
+func gather(w io.Writer, counted prometheus.Gatherer, prefixes []string) error {
 	ours, err := counted.Gather()
 	if err != nil {
 		return err
 	}
-	theirs, err := legacyregistry.DefaultGatherer.Gather()
-	if err != nil {
-		return err
+	var theirs []*dto.MetricFamily
+	if len(prefixes) > 0 {
+		if theirs, err = legacyregistry.DefaultGatherer.Gather(); err != nil {
+			return err
+		}
 	}
 	theirs = slices.DeleteFunc(theirs, func(f *dto.MetricFamily) bool {
-		return !slices.ContainsFunc(process, func(prefix string) bool { return strings.HasPrefix(f.GetName(), prefix) })
+		return !slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(f.GetName(), prefix) })
 	})
 	for _, f := range slices.Concat(ours, theirs) {
 		if _, err := expfmt.MetricFamilyToText(w, f); err != nil {

@@ -284,7 +284,7 @@ func (w *worker) resizeContainer(ctx context.Context, pod *corev1.Pod, have cont
 	if differs, restart := plan.Resized(c, &a); !differs || restart {
 		return false, nil
 	}
-	r := podres.Container(c, w.k.v2)
+	r := podres.Container(pod, c, w.k.v2)
 	if st, err := w.k.cfg.Runtime.ContainerStats(have.Spec.ID); err == nil && below(r.MemoryLimit, have.Spec.Resources.MemoryLimit) && st.MemoryUsage > uint64(r.MemoryLimit) {
 		return false, fmt.Errorf("attempting to set memory limit of container %s (%d) below current usage (%d)", c.Name, r.MemoryLimit, st.MemoryUsage)
 	}

@@ -37,8 +37,8 @@ func less64(a, b uint64) uint64 {
 	return a - b
 }
 
-func swapOf(s container.Stats, d stats.Detail) *statsapi.SwapStats {
-	return &statsapi.SwapStats{Time: metav1.NewTime(s.Time), SwapUsageBytes: new(d.Swap), SwapAvailableBytes: new(less64(d.SwapLimit, d.Swap))}
+func swapOf(s container.Stats) *statsapi.SwapStats {
+	return &statsapi.SwapStats{Time: metav1.NewTime(s.Time), SwapUsageBytes: new(s.Swap), SwapAvailableBytes: new(less64(s.SwapLimit, s.Swap))}
 }
 
 func networkOf(at metav1.Time, list []stats.Network) *statsapi.NetworkStats {
@@ -84,8 +84,7 @@ func (k *Kubelet) podStats(ctx context.Context, w *worker, onlyCPU bool) (ps sta
 	ps = statsapi.PodStats{StartTime: metav1.NewTime(s.CreatedAt), Containers: []statsapi.ContainerStats{},
 		PodRef: statsapi.PodReference{Name: pod.Name, Namespace: pod.Namespace, UID: string(pod.UID)}}
 	if st, err := k.cfg.Runtime.SandboxStats(id); err == nil {
-		d, _, _ := k.cfg.Runtime.SandboxDetail(id)
-		ps.CPU, ps.Memory, ps.Swap = k.cpuOf(id, st), memoryOf(st, d.MemoryLimit), swapOf(st, d)
+		ps.CPU, ps.Memory, ps.Swap = k.cpuOf(id, st), memoryOf(st, st.MemoryLimit), swapOf(st)
 		if !onlyCPU {
 			ps.Network, ps.ProcessStats = networkOf(ps.CPU.Time, st.Interfaces), &statsapi.ProcessStats{ProcessCount: new(st.PIDs)}
 		}
@@ -98,8 +97,7 @@ func (k *Kubelet) podStats(ctx context.Context, w *worker, onlyCPU bool) (ps sta
 		if err != nil {
 			continue
 		}
-		d, _, _ := k.cfg.Runtime.ContainerDetail(c.Spec.ID)
-		cs := statsapi.ContainerStats{Name: c.Spec.Labels[labelContainer], StartTime: metav1.NewTime(c.StartedAt), CPU: k.cpuOf(c.Spec.ID, st), Memory: memoryOf(st, d.MemoryLimit), Swap: swapOf(st, d)}
+		cs := statsapi.ContainerStats{Name: c.Spec.Labels[labelContainer], StartTime: metav1.NewTime(c.StartedAt), CPU: k.cpuOf(c.Spec.ID, st), Memory: memoryOf(st, st.MemoryLimit), Swap: swapOf(st)}
 		if !onlyCPU {
 			cs.Rootfs, cs.Logs = k.rootfs(ctx, c), k.logs(ctx, c)
 		}

@@ -82,5 +82,6 @@ func (m *Manager) readStats(cgroup string) (Stats, error) {
 	return Stats{
 		Time: u.Time, CPUNanos: u.CPUNanos, MemoryUsage: u.MemoryUsage, WorkingSet: u.WorkingSet, RSS: u.RSS,
 		PageFaults: u.PageFaults, MajorPageFaults: u.MajorPageFaults, PIDs: u.PIDs,
+		MemoryLimit: u.MemoryLimit, Swap: u.Swap, SwapLimit: u.SwapLimit,
 	}, nil
 }

@@ -212,6 +212,8 @@ type Stats struct {
 	MemoryUsage, WorkingSet, RSS uint64
 	PageFaults, MajorPageFaults  uint64
 	PIDs                         uint64
+	// MemoryLimit, Swap in use and SwapLimit (of swap alone), in bytes; a limit of 0 is none, or none that is known.
+	MemoryLimit, Swap, SwapLimit uint64
 	// Interfaces of the sandbox's network namespace; none for a container, and for a sandbox in the host's.
 	Interfaces []stats.Network
 }

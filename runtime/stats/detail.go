@@ -10,9 +10,7 @@ type Detail struct {
 	CPUUserNanos, CPUSystemNanos                uint64
 	CPUPeriods, CPUThrottled, CPUThrottledNanos uint64
 	CPUShares, CPUQuota, CPUPeriod              uint64 // CPUQuota 0: none
-	MemoryLimit                                 uint64 // 0: none
-	Cache, MappedFile, Kernel, Swap             uint64
-	SwapLimit                                   uint64 // of swap alone; 0: none is known
+	Cache, MappedFile, Kernel                   uint64
 	MaxUsage, Failures, OOMKills                uint64
 	Threads, ThreadsMax, Processes              uint64 // ThreadsMax 0: no limit
 	ReadBytes, WriteBytes, Reads, Writes        uint64
@@ -49,8 +47,7 @@ func detail2(dir string) (d Detail) {
 	}
 	memory, _ := keyed(file("memory.stat"))
 	d.Cache, d.MappedFile, d.Kernel = memory["file"], memory["file_mapped"], memory["kernel"]
-	d.Swap, d.SwapLimit = number(file("memory.swap.current")), number(file("memory.swap.max"))
-	d.MemoryLimit, d.MaxUsage = number(file("memory.max")), number(file("memory.peak"))
+	d.MaxUsage = number(file("memory.peak"))
 	events, _ := keyed(file("memory.events"))
 	d.Failures, d.OOMKills = events["max"], events["oom_kill"]
 	d.Threads, d.ThreadsMax = number(file("pids.current")), number(file("pids.max"))
@@ -81,12 +78,9 @@ func detail1(paths map[string]string, memoryDir string) (d Detail) {
 	d.CPUShares = number(filepath.Join(paths["cpu"], "cpu.shares"))
 	d.CPUQuota, d.CPUPeriod = number(filepath.Join(paths["cpu"], "cpu.cfs_quota_us")), number(filepath.Join(paths["cpu"], "cpu.cfs_period_us"))
 	memory, _ := keyed(file("memory.stat"))
-	d.Cache, d.MappedFile, d.Swap = memory["total_cache"], memory["total_mapped_file"], memory["total_swap"]
+	d.Cache, d.MappedFile = memory["total_cache"], memory["total_mapped_file"]
 	d.Kernel = number(file("memory.kmem.usage_in_bytes"))
-	d.MemoryLimit, d.MaxUsage, d.Failures = limit(memory["hierarchical_memory_limit"]), number(file("memory.max_usage_in_bytes")), number(file("memory.failcnt"))
-	if both := limit(memory["hierarchical_memsw_limit"]); both > d.MemoryLimit {
-		d.SwapLimit = both - d.MemoryLimit
-	}
+	d.MaxUsage, d.Failures = number(file("memory.max_usage_in_bytes")), number(file("memory.failcnt"))
 	oom, _ := keyed(file("memory.oom_control"))
 	d.OOMKills = oom["oom_kill"]
 	d.Threads, d.ThreadsMax = number(filepath.Join(paths["pids"], "pids.current")), number(filepath.Join(paths["pids"], "pids.max"))

@@ -21,6 +21,8 @@ type Usage struct {
 	MemoryUsage, WorkingSet, RSS uint64
 	PageFaults, MajorPageFaults  uint64
 	PIDs                         uint64
+	// MemoryLimit, Swap in use and SwapLimit (of swap alone); a limit of 0 is none, or none that is known.
+	MemoryLimit, Swap, SwapLimit uint64
 }
 
 // Network counters of an interface.
@@ -50,6 +52,7 @@ func version2(dir string) (Usage, error) {
 	memory, _ := keyed(filepath.Join(dir, "memory.stat"))
 	u.WorkingSet = less(u.MemoryUsage, memory["inactive_file"])
 	u.RSS = memory["anon"]
+	u.MemoryLimit, u.Swap, u.SwapLimit = number(filepath.Join(dir, "memory.max")), number(filepath.Join(dir, "memory.swap.current")), number(filepath.Join(dir, "memory.swap.max"))
 	u.PageFaults, u.MajorPageFaults = memory["pgfault"], memory["pgmajfault"]
 	u.PIDs = number(filepath.Join(dir, "pids.current"))
 	return u, nil
@@ -64,7 +67,11 @@ func version1(paths map[string]string, memoryDir string) (Usage, error) {
 	u.CPUNanos = number(filepath.Join(paths["cpuacct"], "cpuacct.usage"))
 	u.MemoryUsage = number(filepath.Join(memoryDir, "memory.usage_in_bytes"))
 	u.WorkingSet = less(u.MemoryUsage, memory["total_inactive_file"])
-	u.RSS = memory["total_rss"]
+	u.RSS, u.Swap = memory["total_rss"], memory["total_swap"]
+	u.MemoryLimit = limit(memory["hierarchical_memory_limit"])
+	if both := limit(memory["hierarchical_memsw_limit"]); both > u.MemoryLimit {
+		u.SwapLimit = both - u.MemoryLimit
+	}
 	u.PageFaults, u.MajorPageFaults = memory["total_pgfault"], memory["total_pgmajfault"]
 	u.PIDs = number(filepath.Join(paths["pids"], "pids.current"))
 	return u, nil

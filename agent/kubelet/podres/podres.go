@@ -7,6 +7,7 @@ package podres
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	resourcehelper "k8s.io/component-helpers/resource"
 
 	"codeberg.org/skiff/skiff/runtime/container"
@@ -110,13 +111,23 @@ func Pod(pod *corev1.Pod, pids int64) container.Resources {
 	return r
 }
 
-// Container returns the limits of one container; v2 says that the node has cgroup v2 alone.
-func Container(c *corev1.Container, v2 bool) container.Resources {
-	request, limit := c.Resources.Requests.Cpu().MilliValue(), c.Resources.Limits.Cpu().MilliValue()
+// limit of a container: its own, or else that of its pod, so that programs that look at their cgroup see what they have.
+func limit(pod *corev1.Pod, c *corev1.Container, name corev1.ResourceName) resource.Quantity {
+	own := c.Resources.Limits[name]
+	if own.IsZero() && pod.Spec.Resources != nil {
+		return pod.Spec.Resources.Limits[name]
+	}
+	return own
+}
+
+// Container returns the limits of one container of the pod; v2 says that the node has cgroup v2 alone.
+func Container(pod *corev1.Pod, c *corev1.Container, v2 bool) container.Resources {
+	cpu, memory := limit(pod, c, corev1.ResourceCPU), limit(pod, c, corev1.ResourceMemory)
+	request, limit := c.Resources.Requests.Cpu().MilliValue(), cpu.MilliValue()
 	if _, ok := c.Resources.Requests[corev1.ResourceCPU]; !ok {
 		request = limit
 	}
-	r := container.Resources{CPUShares: Shares(request), MemoryLimit: c.Resources.Limits.Memory().Value()}
+	r := container.Resources{CPUShares: Shares(request), MemoryLimit: memory.Value()}
 	if limit > 0 {
 		r.CPUQuota, r.CPUPeriod = quota(limit), quotaPeriod
 	}
@@ -172,5 +183,39 @@ func OOMScoreAdj(pod *corev1.Pod, c *corev1.Container, memory int64) int {
 		return 999
 	}
 	// The larger the share of the node that was asked for, the later it is killed.
-	return int(min(max(1000-1000*c.Resources.Requests.Memory().Value()/memory, 1000+guaranteedOOM), 999))
+	request := c.Resources.Requests.Memory().Value()
+	if isSidecar(pod, c) {
+		request = max(request, leastRequest(pod)) // never before the containers that it serves
+	}
+	return int(min(max(1000-1000*(request+shareOfPod(pod))/memory, 1000+guaranteedOOM), 999))
+}
+
+// shareOfPod is what each container has of the memory that the pod asks for beyond what its containers do.
+func shareOfPod(pod *corev1.Pod) int64 {
+	r := pod.Spec.Resources
+	if r == nil || r.Requests.Memory().IsZero() {
+		return 0
+	}
+	asked := resourcehelper.AggregateContainerRequests(pod, resourcehelper.PodResourcesOptions{})
+	return max(0, r.Requests.Memory().Value()-asked.Memory().Value()) / int64(len(pod.Spec.Containers)+len(pod.Spec.InitContainers))
+}
+
+func isSidecar(pod *corev1.Pod, c *corev1.Container) bool {
+	for i := range pod.Spec.InitContainers {
+		if s := &pod.Spec.InitContainers[i]; s.Name == c.Name {
+			return s.RestartPolicy != nil && *s.RestartPolicy == corev1.ContainerRestartPolicyAlways
+		}
+	}
+	return false
+}
+
+// leastRequest of memory of the pod's regular containers.
+func leastRequest(pod *corev1.Pod) int64 {
+	least := int64(-1)
+	for i := range pod.Spec.Containers {
+		if n := pod.Spec.Containers[i].Resources.Requests.Memory().Value(); least < 0 || n < least {
+			least = n
+		}
+	}
+	return max(0, least)
 }

@@ -27,7 +27,9 @@ type Config struct {
 	Changed func(uid types.UID)
 	// Event records an Unhealthy or ProbeWarning event; reason and message as users of Kubernetes know them.
 	Event func(pod *corev1.Pod, container, reason, message string)
-	Log   *slog.Logger
+	// Took is told how long a probe took; kind is as metrics have it. Optional.
+	Took func(pod *corev1.Pod, container, kind string, took time.Duration)
+	Log  *slog.Logger
 }
 
 // Manager runs probes. Safe for concurrent use.
@@ -242,9 +244,13 @@ func (m *Manager) once(ctx context.Context, t Target, kind string, p *corev1.Pro
 	timeout := time.Duration(max(p.TimeoutSeconds, 1)) * time.Second
 	cctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	begun := time.Now()
 	out := m.cfg.Exec.probe(cctx, t, &p.ProbeHandler, timeout)
 	if ctx.Err() != nil {
 		return false
+	}
+	if m.cfg.Took != nil {
+		m.cfg.Took(t.Pod, t.Container.Name, title(kind), time.Since(begun))
 	}
 	m.mu.Lock()
 	m.counts[Count{t.Pod.Namespace, t.Pod.Name, t.Container.Name, title(kind), out.result(), t.Pod.UID}]++
