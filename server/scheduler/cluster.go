@@ -7,6 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -31,6 +33,11 @@ type cluster struct {
 	budgets    objects[*policyv1.PodDisruptionBudget]
 	claims     objects[*corev1.PersistentVolumeClaim]
 	volumes    objects[*corev1.PersistentVolume]
+
+	classes      objects[*storagev1.StorageClass]
+	csiNodes     objects[*storagev1.CSINode]
+	attachments  objects[*storagev1.VolumeAttachment]
+	deviceClaims objects[*resourcev1.ResourceClaim]
 }
 
 type placement struct {
@@ -52,7 +59,11 @@ func (o objects[T]) set(obj T) {
 	o[obj.GetNamespace()][obj.GetName()] = obj
 }
 
-func (o objects[T]) remove(obj T) { delete(o[obj.GetNamespace()], obj.GetName()) }
+func (o objects[T]) remove(obj T) {
+	if delete(o[obj.GetNamespace()], obj.GetName()); len(o[obj.GetNamespace()]) == 0 {
+		delete(o, obj.GetNamespace())
+	}
+}
 
 // nodeInfo is a node and what is on it.
 type nodeInfo struct {
@@ -76,7 +87,8 @@ func newCluster() *cluster {
 		evicting: map[string]types.UID{},
 		images:   map[string]int{}, namespaces: map[string]labels.Set{}, services: objects[*corev1.Service]{},
 		budgets: objects[*policyv1.PodDisruptionBudget]{}, claims: objects[*corev1.PersistentVolumeClaim]{},
-		volumes: objects[*corev1.PersistentVolume]{}}
+		volumes: objects[*corev1.PersistentVolume]{}, classes: objects[*storagev1.StorageClass]{}, csiNodes: objects[*storagev1.CSINode]{},
+		attachments: objects[*storagev1.VolumeAttachment]{}, deviceClaims: objects[*resourcev1.ResourceClaim]{}}
 }
 
 func newNodeInfo(name string) *nodeInfo {

@@ -17,6 +17,13 @@ type cycle struct {
 	named    map[string]bool
 	volumes  []*nodeaffinity.LazyErrorNodeSelector
 	features []string
+	taken    bool               // a claim of one pod, by another
+	attach   map[csiVolume]bool // what the pod's node has to attach
+	zones    []zone
+	devices  []*nodeaffinity.LazyErrorNodeSelector
+	// unallocated: devices are claimed that nobody has allocated for the pod.
+	unallocated bool
+
 	hard     []*spread
 	together *together
 

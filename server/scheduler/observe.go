@@ -6,6 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -21,7 +23,8 @@ type state struct {
 
 // watched are the kinds the scheduler sees; those that the catalogue does not have are left out.
 var watched = []api.Object{&corev1.Node{}, &corev1.Namespace{}, &corev1.Service{}, &policyv1.PodDisruptionBudget{},
-	&corev1.PersistentVolume{}, &corev1.PersistentVolumeClaim{}, &corev1.Pod{}}
+	&corev1.PersistentVolume{}, &corev1.PersistentVolumeClaim{}, &storagev1.StorageClass{}, &storagev1.CSINode{}, &storagev1.VolumeAttachment{},
+	&resourcev1.ResourceClaim{}, &corev1.Pod{}}
 
 // observe takes a change over and returns what it changes for pods that wait.
 func (s *state) observe(t store.EventType, obj, old api.Object) change {
@@ -52,6 +55,20 @@ func (s *state) observe(t store.EventType, obj, old api.Object) change {
 	case *corev1.PersistentVolume:
 		put(s.cluster.volumes, o, gone)
 		return volumeChange
+	case *storagev1.StorageClass:
+		put(s.cluster.classes, o, gone)
+		return volumeChange
+	case *storagev1.CSINode:
+		put(s.cluster.csiNodes, o, gone)
+		return volumeChange
+	case *storagev1.VolumeAttachment:
+		put(s.cluster.attachments, o, gone)
+		if gone {
+			return volumeChange
+		}
+	case *resourcev1.ResourceClaim:
+		put(s.cluster.deviceClaims, o, gone)
+		return claimChange
 	}
 	return 0
 }

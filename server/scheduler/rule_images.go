@@ -22,6 +22,11 @@ func prepareImages(c *cycle, _ []*nodeInfo) bool {
 	for i := range spec.Containers {
 		c.images = append(c.images, fullImageName(spec.Containers[i].Image))
 	}
+	for i := range spec.Volumes {
+		if v := spec.Volumes[i].Image; v != nil {
+			c.images = append(c.images, fullImageName(v.Reference))
+		}
+	}
 	for _, image := range c.images {
 		if c.cluster.images[image] > 0 {
 			return true

@@ -77,12 +77,18 @@ func prepareBalanced(c *cycle, _ []*nodeInfo) bool {
 	return c.pod.requests.cpu != 0 || c.pod.requests.memory != 0
 }
 
-// scoreBalanced: the closer the used shares of CPU and memory are to each other, the better.
+// scoreBalanced: the more the pod brings the used shares of CPU and memory together, the better; 75 is no change.
 func scoreBalanced(c *cycle, n *nodeInfo) int64 {
+	with := balance(n, n.requested.cpu+c.pod.requests.cpu, n.requested.memory+c.pod.requests.memory)
+	return maxScore/2 + (maxScore/2+with-balance(n, n.requested.cpu, n.requested.memory))/2
+}
+
+// balance is maxScore when the shares of CPU and memory are alike, and half of it when one is all and the other nothing.
+func balance(n *nodeInfo, usedCPU, usedMemory int64) int64 {
 	if n.allocatable.cpu == 0 || n.allocatable.memory == 0 {
 		return maxScore
 	}
-	cpu := min(1, float64(n.requested.cpu+c.pod.requests.cpu)/float64(n.allocatable.cpu))
-	memory := min(1, float64(n.requested.memory+c.pod.requests.memory)/float64(n.allocatable.memory))
+	cpu := min(1, float64(usedCPU)/float64(n.allocatable.cpu))
+	memory := min(1, float64(usedMemory)/float64(n.allocatable.memory))
 	return int64((1 - math.Abs(cpu-memory)/2) * maxScore)
 }

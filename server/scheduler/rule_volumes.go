@@ -12,14 +12,8 @@ var volumes = rule{
 	name: "VolumeBinding", wakes: nodeAdded | nodeLabels | volumeChange,
 	prepare: func(c *cycle) (bool, *rejection) {
 		for i := range c.pod.Spec.Volumes {
-			v := &c.pod.Spec.Volumes[i]
-			name := ""
-			switch {
-			case v.PersistentVolumeClaim != nil:
-				name = v.PersistentVolumeClaim.ClaimName
-			case v.Ephemeral != nil:
-				name = c.pod.Name + "-" + v.Name
-			default:
+			name := claimName(c.pod.Pod, &c.pod.Spec.Volumes[i])
+			if name == "" {
 				continue
 			}
 			if all := c.addClaim(name); all != nil {
@@ -39,6 +33,22 @@ var volumes = rule{
 }
 
 var volumeElsewhere = no(true, "node(s) didn't match PersistentVolume's node affinity")
+
+// claimName is the claim behind a volume of a pod; "" if there is none.
+func claimName(pod *corev1.Pod, v *corev1.Volume) string {
+	switch {
+	case v.PersistentVolumeClaim != nil:
+		return v.PersistentVolumeClaim.ClaimName
+	case v.Ephemeral != nil:
+		return pod.Name + "-" + v.Name
+	}
+	return ""
+}
+
+// claimOf is the claim behind a volume of the pod; nil if there is none, or not yet.
+func (c *cycle) claimOf(v *corev1.Volume) *corev1.PersistentVolumeClaim {
+	return c.cluster.claims[c.pod.Namespace][claimName(c.pod.Pod, v)]
+}
 
 // addClaim notes on which nodes the volume of a claim can be used.
 func (c *cycle) addClaim(name string) *rejection {

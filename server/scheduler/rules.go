@@ -24,15 +24,19 @@ func no(final bool, reasons ...string) *rejection { return &rejection{reasons, f
 // rules in the order in which they are asked; the first no of a node is the one that is told.
 var rules = []*rule{
 	&named,
-	&unschedulableNodes,
 	&nodeName,
+	&unschedulableNodes,
 	&taints,
 	&nodeAffinity,
 	&hostPorts,
 	&resources,
+	&restrictions,
+	&volumeLimits,
 	&volumes,
+	&volumeZone,
 	&topologySpread,
 	&podAffinity,
+	&devices,
 	&declaredFeatures,
 }
 
@@ -74,6 +78,7 @@ const (
 	podLabels // of a placed pod
 	namespaceLabels
 	volumeChange
+	claimChange // a ResourceClaim
 )
 
 // inverted: the most becomes 0, and none becomes maxScore.

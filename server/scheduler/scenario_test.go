@@ -12,6 +12,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	resourcev1 "k8s.io/api/resource/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -118,7 +120,8 @@ func (w *world) parse(doc string) api.Object {
 	}
 	obj, ok := map[string]api.Object{"Pod": &corev1.Pod{}, "Node": &corev1.Node{}, "Namespace": &corev1.Namespace{}, "Service": &corev1.Service{},
 		"PodDisruptionBudget": &policyv1.PodDisruptionBudget{}, "PersistentVolume": &corev1.PersistentVolume{},
-		"PersistentVolumeClaim": &corev1.PersistentVolumeClaim{}}[head.Kind]
+		"PersistentVolumeClaim": &corev1.PersistentVolumeClaim{}, "StorageClass": &storagev1.StorageClass{}, "CSINode": &storagev1.CSINode{},
+		"VolumeAttachment": &storagev1.VolumeAttachment{}, "ResourceClaim": &resourcev1.ResourceClaim{}}[head.Kind]
 	if !ok {
 		w.Fatalf("unknown kind in %s", doc)
 	}
@@ -155,7 +158,7 @@ func (w *world) fillIn(obj api.Object) {
 				o.Status.Allocatable[name] = *amountOf(amount)
 			}
 		}
-	case *corev1.Service, *policyv1.PodDisruptionBudget, *corev1.PersistentVolumeClaim:
+	case *corev1.Service, *policyv1.PodDisruptionBudget, *corev1.PersistentVolumeClaim, *resourcev1.ResourceClaim:
 		if obj.GetNamespace() == "" {
 			obj.SetNamespace("default")
 		}
