@@ -28,6 +28,9 @@ type fakeRuntime struct {
 	// stubborn containers end only by a kill.
 	stubborn bool
 	started  []string // names, in order
+	refused  int      // starts
+	// slow, if set, is waited for before a sandbox gets other limits.
+	slow chan struct{}
 	execs    [][]string
 	execCode int
 	// onExec may take its time.
@@ -110,6 +113,11 @@ func (f *fakeRuntime) Start(_ context.Context, id string, spec container.Contain
 	s := f.sandboxes[id]
 	if s == nil || s.State != container.SandboxReady {
 		return container.Container{}, errors.New("no such sandbox")
+	}
+	if quota := s.Spec.Resources.CPUQuota; quota > 0 && spec.Resources.CPUQuota > quota { // as cgroup v1 has it
+		f.refused++
+		s.Containers = append(s.Containers, container.Container{Spec: spec, SandboxID: id, State: container.Exited, ExitCode: 128, FinishedAt: time.Now(), Message: "invalid argument"})
+		return container.Container{}, errors.New("invalid argument")
 	}
 	now := time.Now()
 	c := container.Container{Spec: spec, SandboxID: id, State: container.Running, CreatedAt: now, StartedAt: now}
@@ -222,7 +230,14 @@ func (f *fakeRuntime) UpdateContainer(_ context.Context, id string, r container.
 	return nil
 }
 
-func (f *fakeRuntime) UpdateSandbox(_ context.Context, id string, r container.Resources) error {
+func (f *fakeRuntime) UpdateSandbox(ctx context.Context, id string, r container.Resources) error {
+	if f.slow != nil {
+		select {
+		case <-f.slow:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sandboxes[id].Spec.Resources = r

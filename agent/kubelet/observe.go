@@ -169,7 +169,9 @@ func (w *worker) observe(ctx context.Context, now time.Time) (*corev1.Pod, plan.
 	have.Reported = w.report.done
 	pod := w.grantedLocked()
 	if have.Sandbox != nil {
-		have.Sandbox.Resize = !sameLimits(sb.Spec.Resources, podres.Pod(pod, w.k.cfg.PodPIDs))
+		target := podres.Pod(pod, w.k.cfg.PodPIDs)
+		have.Sandbox.Resize = !sameLimits(sb.Spec.Resources, target)
+		have.Sandbox.Narrow = have.Sandbox.Resize && !sameLimits(sb.Spec.Resources, wider(sb.Spec.Resources, target))
 	}
 	return pod, have
 }

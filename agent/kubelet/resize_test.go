@@ -93,6 +93,39 @@ func TestResizeByRestart(t *testing.T) {
 	r.runsWith("web", "200m", "128Mi", 1)
 }
 
+// TestResizeRestartsOnce: a container that comes back with more does not start before its pod has more, or it would start twice.
+func TestResizeRestartsOnce(t *testing.T) {
+	r := newRig(t, fakeServer())
+	r.rt.slow = make(chan struct{})
+	r.start()
+	burst := func(cpu, memory string) corev1.ResourceRequirements {
+		a := amounts(cpu, memory)
+		a.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("8Mi")}
+		return a
+	}
+	r.create(testPod("web", func(p *corev1.Pod) {
+		c := &p.Spec.Containers[0]
+		c.Resources = burst("100m", "64Mi")
+		c.ResizePolicy = []corev1.ContainerResizePolicy{{ResourceName: corev1.ResourceCPU, RestartPolicy: corev1.RestartContainer},
+			{ResourceName: corev1.ResourceMemory, RestartPolicy: corev1.RestartContainer}}
+	}))
+	r.running("web")
+	r.ask("web", burst("200m", "32Mi"))
+	r.eventually("the old one has ended", func() (bool, any) { return r.container("web").Spec.ID == "", r.rt.List() })
+	close(r.rt.slow)
+	r.eventually("it runs with what it asked for", func() (bool, any) {
+		c := r.container("web").Spec
+		return c.Resources.CPUQuota == 20_000 && c.Resources.MemoryLimit == 32<<20, c
+	})
+	r.eventually("the status says so", func() (bool, any) {
+		s := r.pod("web").Status.ContainerStatuses[0]
+		return s.RestartCount == 1 && s.State.Running != nil && s.Resources.Limits.Cpu().String() == "200m", s
+	})
+	if r.rt.refused > 0 {
+		t.Errorf("%d starts were refused", r.rt.refused)
+	}
+}
+
 func TestResizeWithoutRoom(t *testing.T) {
 	r := newRig(t, fakeServer())
 	r.start()

@@ -89,6 +89,9 @@ func (d *decider) initialized() bool {
 func (d *decider) run() {
 	ready := d.prepare()
 	d.resize()
+	if s := d.have.Sandbox; s != nil && s.Narrow {
+		ready = false // cgroup v1 starts no container that has more CPU time than its pod
+	}
 	for i := range d.pod.Spec.EphemeralContainers {
 		c := corev1.Container(d.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
 		if d.newest(c.Name) == nil {

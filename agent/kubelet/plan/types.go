@@ -44,6 +44,8 @@ type Sandbox struct {
 	Ready bool `json:"ready,omitempty"`
 	// Resize: its cgroup has other limits than the pod has been granted.
 	Resize bool `json:"resize,omitempty"`
+	// Narrow: some of these limits are lower than what was granted.
+	Narrow bool `json:"narrow,omitempty"`
 }
 
 // State of an attempt.
