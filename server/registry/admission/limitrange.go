@@ -21,12 +21,16 @@ const annotationLimitRanger = "kubernetes.io/limit-ranger"
 func limitRanger(c *Config) registry.Plugin {
 	return registry.Plugin{
 		Name: "LimitRanger",
-		Admit: onPods(func(_ context.Context, a *registry.Attributes, pod, _ *corev1.Pod) error {
+		Admit: func(_ context.Context, a *registry.Attributes) error {
+			pod, ok := a.Object.(*corev1.Pod)
+			if !ok || !sized(a) {
+				return nil
+			}
 			for _, l := range list[*corev1.LimitRange](c, c.Store.Snapshot(), a.Namespace) {
 				fillIn(pod, l)
 			}
 			return nil
-		}, registry.VerbCreate),
+		},
 		Validate: func(_ context.Context, a *registry.Attributes) error {
 			check := limitCheck(a)
 			if check == nil {
@@ -46,18 +50,20 @@ func limitRanger(c *Config) registry.Plugin {
 	}
 }
 
+// sized says whether a request sets a pod's resources: it is made, or resized.
+func sized(a *registry.Attributes) bool {
+	return a.Subresource == "" && a.Verb == registry.VerbCreate || a.Subresource == "resize" && a.Verb == registry.VerbUpdate
+}
+
 // limitCheck returns what checks the admitted object against one limit; nil if nothing does.
 func limitCheck(a *registry.Attributes) func(*corev1.LimitRangeItem) []error {
-	if a.Subresource != "" {
-		return nil
-	}
 	switch obj := a.Object.(type) {
 	case *corev1.Pod:
-		if a.Verb == registry.VerbCreate {
+		if sized(a) {
 			return func(l *corev1.LimitRangeItem) []error { return checkPod(pod{obj}, l) }
 		}
 	case *corev1.PersistentVolumeClaim:
-		if a.Verb == registry.VerbCreate || a.Verb == registry.VerbUpdate {
+		if a.Subresource == "" && (a.Verb == registry.VerbCreate || a.Verb == registry.VerbUpdate) {
 			return func(l *corev1.LimitRangeItem) []error { return checkClaim(obj, l) }
 		}
 	}
