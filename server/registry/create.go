@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"codeberg.org/skiff/skiff/internal/fields"
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/store"
 )
@@ -98,6 +99,9 @@ func (r *Registry) prepareNew(ctx context.Context, a *Attributes, obj api.Object
 	if k.PrepareCreate != nil {
 		k.PrepareCreate(obj)
 	}
+	for _, text := range fields.Drop(obj, nil) {
+		a.Warnf("%s", text)
+	}
 	errs := validateNewMeta(a.Kind, obj)
 	if k.Validate != nil {
 		errs = append(errs, k.Validate(obj)...)
@@ -112,6 +116,9 @@ func (r *Registry) prepareNew(ctx context.Context, a *Attributes, obj api.Object
 		for _, text := range k.Warnings(obj, nil) {
 			a.Warnf("%s", text)
 		}
+	}
+	for _, text := range fields.Warnings(a.Kind.Group, a.Kind.Kind, obj) {
+		a.Warnf("%s", text)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"codeberg.org/skiff/skiff/internal/fields"
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/store"
 )
@@ -266,6 +267,9 @@ func (u *update) prepare(ctx context.Context, a *Attributes, obj, old api.Object
 		obj.SetGeneration(old.GetGeneration())
 		if k.PrepareUpdate != nil {
 			k.PrepareUpdate(obj, old)
+		}
+		for _, text := range fields.Drop(obj, old) {
+			a.Warnf("%s", text)
 		}
 	}
 	if err := invalid(u.req.Kind, obj.GetName(), u.check(obj, old)); err != nil {

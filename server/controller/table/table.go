@@ -27,6 +27,7 @@ import (
 	"codeberg.org/skiff/skiff/server/controller/namespace"
 	"codeberg.org/skiff/skiff/server/controller/nodeipam"
 	"codeberg.org/skiff/skiff/server/controller/nodelifecycle"
+	"codeberg.org/skiff/skiff/server/controller/notacted"
 	"codeberg.org/skiff/skiff/server/controller/podgc"
 	"codeberg.org/skiff/skiff/server/controller/replicaset"
 	"codeberg.org/skiff/skiff/server/controller/replication"
@@ -124,5 +125,6 @@ func Controllers(c Config) []controller.Controller {
 		storageprotection.NewClaims(),
 		storageprotection.NewVolumes(),
 		storageprotection.NewAttributesClasses(),
+		notacted.New(c.Now),
 	}...)
 }

@@ -198,6 +198,14 @@ func TestLimitRange(t *testing.T) {
 		p.Spec.Containers[0].Resources.Limits = corev1.ResourceList{"cpu": resource.MustParse("3")}
 	}))
 	wantErr(t, err, metav1.StatusReasonForbidden, `pods "q" is forbidden: maximum cpu usage per Container is 2, but limit is 3`)
+	larger := p.DeepCopy()
+	larger.Spec.Containers[0].Resources.Limits["cpu"] = resource.MustParse("3")
+	_, err = TryUpdate(e, larger, "resize")
+	wantErr(t, err, metav1.StatusReasonForbidden, `pods "p" is forbidden: maximum cpu usage per Container is 2, but limit is 3`)
+	larger.Spec.Containers[0].Resources.Limits["cpu"] = resource.MustParse("2")
+	if _, err = TryUpdate(e, larger, "resize"); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestPodSecurity(t *testing.T) {
