@@ -150,6 +150,7 @@ func (a *Agent) wireKubelet() (err error) {
 		}
 		cfg.ClusterDomain = m.ClusterDomain
 		cfg.Services = a.services
+		cfg.OnNode = func(n *corev1.Node) { a.proxy.SetZone(n.Labels[corev1.LabelTopologyZone]) }
 		cfg.Listen = net.JoinHostPort("", strconv.Itoa(a.cfg.KubeletPort))
 		cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: m.Serving}
 		cfg.ClientCA = m.ClientCAs

@@ -39,12 +39,12 @@ type servicePort struct {
 	affinity                     int
 	internalLocal, externalLocal bool
 
-	// all are usable from anywhere, here are usable on this node with a Local policy.
+	// all are usable on this node with policy Cluster (the nearest, where hints say so), here are those of this node, for policy Local.
 	all, here []endpoint
 }
 
 // portsOf reads a Service and its slices. It returns nothing for what needs no rules: headless and ExternalName.
-func portsOf(svc *corev1.Service, eps []*discoveryv1.EndpointSlice, node string, family iptables.Family) []servicePort {
+func portsOf(svc *corev1.Service, eps []*discoveryv1.EndpointSlice, at place, family iptables.Family) []servicePort {
 	if svc == nil || svc.Spec.Type == corev1.ServiceTypeExternalName || svc.Spec.ClusterIP == corev1.ClusterIPNone || svc.Spec.ClusterIP == "" {
 		return nil
 	}
@@ -75,16 +75,17 @@ func portsOf(svc *corev1.Service, eps []*discoveryv1.EndpointSlice, node string,
 		default:
 			continue
 		}
-		sp.all, sp.here = endpointsOf(eps, p, node, family)
+		sp.all, sp.here = endpointsOf(eps, p, at, family)
 		out = append(out, sp)
 	}
 	return out
 }
 
 // endpointsOf picks the endpoints of a port: the ready ones, or else those that still serve while they terminate
-// (KEP-1669), once for all nodes and once for this node.
-func endpointsOf(eps []*discoveryv1.EndpointSlice, port corev1.ServicePort, node string, family iptables.Family) (all, here []endpoint) {
+// (KEP-1669), once as hints have it for where this node is, and once on this node.
+func endpointsOf(eps []*discoveryv1.EndpointSlice, port corev1.ServicePort, at place, family iptables.Family) (all, here []endpoint) {
 	var ready, leaving []endpoint
+	var hints []hint // of ready
 	for _, slice := range eps {
 		number, ok := portIn(slice, port)
 		if !ok || slice.AddressType != addressType(family) {
@@ -103,9 +104,9 @@ func endpointsOf(eps []*discoveryv1.EndpointSlice, port corev1.ServicePort, node
 				if addr.IsLoopback() || addr.IsUnspecified() || addr.IsMulticast() || addr.IsLinkLocalUnicast() {
 					continue
 				}
-				ep := endpoint{addr, number, e.NodeName != nil && *e.NodeName == node}
+				ep := endpoint{addr, number, e.NodeName != nil && *e.NodeName == at.node}
 				if isReady {
-					ready = append(ready, ep)
+					ready, hints = append(ready, ep), append(hints, hintOf(e.Hints, at))
 				} else {
 					leaving = append(leaving, ep)
 				}
@@ -115,7 +116,7 @@ func endpointsOf(eps []*discoveryv1.EndpointSlice, port corev1.ServicePort, node
 	local := func(list []endpoint) []endpoint {
 		return unique(slices.DeleteFunc(slices.Clone(list), func(e endpoint) bool { return !e.local }))
 	}
-	if all = unique(ready); len(all) == 0 {
+	if all = unique(nearest(ready, hints)); len(all) == 0 {
 		all = unique(leaving)
 	}
 	if here = local(ready); len(here) == 0 {

@@ -63,6 +63,7 @@ type Proxy struct {
 
 	wake chan struct{}
 	mu   sync.Mutex
+	zone string
 	// dirty Services and pods (host ports) are to be rendered again.
 	dirty     map[types.NamespacedName]bool
 	hostPorts map[string][]HostPort
@@ -248,10 +249,11 @@ func (p *Proxy) observe() (waiting []chan struct{}) {
 		ports[id] = p.hostPorts[id]
 	}
 	p.mu.Unlock()
+	at := p.place()
 	for key := range dirty {
 		svc, eps := p.cfg.Source.Service(key)
 		for _, f := range p.families {
-			f.put("service/"+key.String(), f.rules.render.render(portsOf(svc, eps, p.cfg.NodeName, f.family)))
+			f.put("service/"+key.String(), f.rules.render.render(portsOf(svc, eps, at, f.family)))
 		}
 		port, local := healthOf(svc, eps, p.cfg.NodeName)
 		p.health.set(key, port, local)

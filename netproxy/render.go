@@ -5,6 +5,7 @@ import (
 	"encoding/base32"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -50,8 +51,12 @@ func (r renderer) render(ports []servicePort) part {
 }
 
 func (r renderer) renderPort(p *part, sp *servicePort) {
-	for _, e := range sp.all {
-		if e.local && within(e.addr, r.clusterCIDRs) {
+	reached := sp.all
+	if sp.internalLocal {
+		reached = slices.Concat(sp.all, sp.here) // hints may keep these out of all
+	}
+	for _, e := range reached {
+		if e.local && within(e.addr, r.clusterCIDRs) && !slices.Contains(p.local, e.addr) {
 			p.local = append(p.local, e.addr)
 		}
 	}

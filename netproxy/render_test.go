@@ -38,7 +38,7 @@ func rulesetFor(family iptables.Family) *ruleset {
 func scratch(family iptables.Family, services map[string]*corev1.Service, slices map[string][]*discoveryv1.EndpointSlice) iptables.Set {
 	r := rulesetFor(family)
 	for name, svc := range services {
-		r.put(name, r.render.render(portsOf(svc, slices[name], "here", family)))
+		r.put(name, r.render.render(portsOf(svc, slices[name], place{node: "here"}, family)))
 	}
 	return r.rules()
 }
@@ -192,7 +192,7 @@ func TestAnySequenceEndsAtTheSameRules(t *testing.T) {
 			} else {
 				services[svc.Name], slices[svc.Name] = svc, r.slices(svc)
 			}
-			rules.put(svc.Name, rules.render.render(portsOf(services[svc.Name], slices[svc.Name], "here", iptables.IPv4)))
+			rules.put(svc.Name, rules.render.render(portsOf(services[svc.Name], slices[svc.Name], place{node: "here"}, iptables.IPv4)))
 			if step%10 > 0 {
 				continue
 			}
@@ -213,7 +213,7 @@ func TestOneEndpointTouchesOneChain(t *testing.T) {
 	rules, services, slices := many(1000, 5)
 	before := copySet(rules.rules())
 	slices["svc500"][0].Endpoints[1].Addresses[0] = "10.42.200.200"
-	rules.put("svc500", rules.render.render(portsOf(services["svc500"], slices["svc500"], "here", iptables.IPv4)))
+	rules.put("svc500", rules.render.render(portsOf(services["svc500"], slices["svc500"], place{node: "here"}, iptables.IPv4)))
 	changed := 0
 	for c, now := range rules.rules().Chains {
 		if strings.Join(now, "\n") != strings.Join(before.Chains[c], "\n") {
@@ -266,7 +266,7 @@ func many(n, endpoints int) (*ruleset, map[string]*corev1.Service, map[string][]
 		}
 		slice.Endpoints[0].NodeName = &here
 		services[svc.Name], slices[svc.Name] = svc, []*discoveryv1.EndpointSlice{slice}
-		rules.put(svc.Name, rules.render.render(portsOf(svc, slices[svc.Name], "here", iptables.IPv4)))
+		rules.put(svc.Name, rules.render.render(portsOf(svc, slices[svc.Name], place{node: "here"}, iptables.IPv4)))
 	}
 	return rules, services, slices
 }

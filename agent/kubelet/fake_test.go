@@ -30,7 +30,7 @@ type fakeRuntime struct {
 	started  []string // names, in order
 	refused  int      // starts
 	// slow, if set, is waited for before a sandbox gets other limits.
-	slow chan struct{}
+	slow     chan struct{}
 	execs    [][]string
 	execCode int
 	// onExec may take its time.

@@ -210,15 +210,23 @@ func endpointOf(service *corev1.Service, pod *corev1.Pod, address string, zone f
 
 // hints say who should prefer a ready endpoint, by the Service's trafficDistribution (KEP-3015).
 func hints(service *corev1.Service, e discoveryv1.Endpoint) *discoveryv1.EndpointHints {
-	if service.Spec.TrafficDistribution == nil || !*e.Conditions.Ready || e.Zone == nil {
+	if service.Spec.TrafficDistribution == nil || !*e.Conditions.Ready {
 		return nil
 	}
-	h := &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: *e.Zone}}}
+	h := &discoveryv1.EndpointHints{}
 	switch *service.Spec.TrafficDistribution {
 	case corev1.ServiceTrafficDistributionPreferSameNode:
-		h.ForNodes = []discoveryv1.ForNode{{Name: *e.NodeName}}
+		if e.NodeName != nil {
+			h.ForNodes = []discoveryv1.ForNode{{Name: *e.NodeName}}
+		}
 	case corev1.ServiceTrafficDistributionPreferClose, corev1.ServiceTrafficDistributionPreferSameZone:
 	default:
+		return nil
+	}
+	if e.Zone != nil {
+		h.ForZones = []discoveryv1.ForZone{{Name: *e.Zone}}
+	}
+	if len(h.ForNodes)+len(h.ForZones) == 0 {
 		return nil
 	}
 	return h
