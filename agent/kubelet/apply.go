@@ -152,6 +152,8 @@ func (w *worker) do(ctx context.Context, pod *corev1.Pod, s plan.Step) error {
 		return w.tearDown(pod)
 	case plan.Resize:
 		return w.resize(ctx, pod)
+	case plan.Reset:
+		return w.reset(ctx, pod)
 	case plan.Delete:
 		return w.delete(ctx, pod)
 	}

@@ -103,6 +103,9 @@ func (w *worker) find() (s container.Sandbox, ok bool) {
 
 // recall takes from the pod's status what the runtime does not know: attempts of sandboxes that are gone.
 func (w *worker) recall() {
+	anew := slices.ContainsFunc(w.pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.AllContainersRestarting && c.Status == corev1.ConditionTrue
+	})
 	see := func(list []corev1.ContainerStatus) {
 		for i := range list {
 			s := &list[i]
@@ -125,6 +128,9 @@ func (w *worker) recall() {
 			}
 			if t := s.LastTerminationState.Terminated; t != nil && n >= 0 {
 				add(t, n)
+			}
+			for i := range past {
+				past[i].Reset = anew || s.State.Waiting != nil && s.State.Waiting.Reason == plan.ReasonRestartingAll
 			}
 			if len(past) > 0 {
 				w.past[s.Name] = past

@@ -2,7 +2,6 @@ package plan
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,13 +13,8 @@ func isSidecar(c *corev1.Container) bool {
 
 // Restarts says whether a container that ended with this code runs again, by its own rules, its policy, and the pod's.
 func Restarts(pod *corev1.Pod, c *corev1.Container, code int) bool {
-	for _, r := range c.RestartPolicyRules {
-		if e := r.ExitCodes; e != nil {
-			in := slices.Contains(e.Values, int32(code))
-			if in == (e.Operator == corev1.ContainerRestartRuleOnExitCodesOpIn) {
-				return true
-			}
-		}
+	if ruleFor(c, code) != nil {
+		return true
 	}
 	policy := pod.Spec.RestartPolicy
 	if c.RestartPolicy != nil {
@@ -40,7 +34,7 @@ func (d *decider) again(c *corev1.Container, a *Attempt, init bool) bool {
 	if a.Image != "" && a.Image != c.Image && !init {
 		return true // the pod was given another image: it starts whatever the policy says
 	}
-	if stoppedForResize(c, a) {
+	if stoppedForResize(c, a) || a.Reset {
 		return true
 	}
 	if d.have.Probes[a.ID].Failed != "" && d.pod.Spec.RestartPolicy != corev1.RestartPolicyNever {
@@ -186,7 +180,7 @@ func (d *decider) backOff(c *corev1.Container, last *Attempt) (delay, next time.
 	if last == nil || last.Image != "" && last.Image != c.Image || stoppedForResize(c, last) {
 		return 0, 0
 	}
-	if !last.Current {
+	if !last.Current && !(last.Reset && RestartsAll(c, last.ExitCode)) {
 		return 0, last.BackOff
 	}
 	return crash(*last)

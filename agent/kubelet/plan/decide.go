@@ -31,6 +31,8 @@ func Decide(pod *corev1.Pod, have Have, now time.Time) Plan {
 		}
 		d.plan.Ended = true
 		d.finish()
+	case d.beginsAnew():
+		d.reset()
 	case d.completed():
 		d.plan.Ended = true
 		d.finish()

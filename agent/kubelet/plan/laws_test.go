@@ -91,6 +91,12 @@ func (w *world) apply(s Step, r *rand.Rand, now time.Time) {
 				}
 			}
 		}
+	case Reset:
+		for _, list := range w.have.Containers {
+			for i := range list {
+				list[i].Current, list[i].Reset = false, true
+			}
+		}
 	case StopSandbox:
 		w.have.Sandbox.Ready = false
 	case RemoveSandbox:
@@ -118,7 +124,12 @@ func randomPod(r *rand.Rand) *corev1.Pod {
 		pod.Spec.InitContainers = append(pod.Spec.InitContainers, c)
 	}
 	for i := range 1 + r.IntN(3) {
-		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: fmt.Sprint("c", i), Image: "img"})
+		c := corev1.Container{Name: fmt.Sprint("c", i), Image: "img"}
+		if r.IntN(4) == 0 {
+			c.RestartPolicyRules = []corev1.ContainerRestartRule{{Action: corev1.ContainerRestartRuleActionRestartAllContainers,
+				ExitCodes: &corev1.ContainerRestartRuleOnExitCodes{Operator: corev1.ContainerRestartRuleOnExitCodesOpIn, Values: []int32{1}}}}
+		}
+		pod.Spec.Containers = append(pod.Spec.Containers, c)
 	}
 	return pod
 }

@@ -73,6 +73,8 @@ type Attempt struct {
 	ExitCode   int       `json:"exitCode,omitempty"`
 	Signal     int       `json:"signal,omitempty"`
 	OOMKilled  bool      `json:"oomKilled,omitempty"`
+	// Reset: it belongs to the pod's life before all its containers restarted.
+	Reset bool `json:"reset,omitempty"`
 	// Reason and Message say why it ended, or could not start.
 	Reason  string `json:"reason,omitempty"`
 	Message string `json:"message,omitempty"`
@@ -152,6 +154,8 @@ const (
 	TearDown      Verb = "tear-down"
 	// Resize gives the pod's cgroup and its running containers the limits that the pod has been granted.
 	Resize Verb = "resize"
+	// Reset forgets all containers, which have ended, so that the pod begins anew in its sandbox.
+	Reset Verb = "reset"
 	// Delete the API object and forget the pod.
 	Delete Verb = "delete"
 )

@@ -222,6 +222,7 @@ func (in Input) conditions(st *corev1.PodStatus) []corev1.PodCondition {
 	add(containers)
 	add(corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue})
 	in.resizeConditions(add)
+	in.restartCondition(add)
 	for _, c := range in.Pod.Status.Conditions {
 		if find(out, c.Type) == nil && c.Type != corev1.PodResizePending && c.Type != corev1.PodResizeInProgress {
 			out = append(out, c)

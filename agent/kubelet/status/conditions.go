@@ -2,9 +2,12 @@ package status
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"codeberg.org/skiff/skiff/agent/kubelet/plan"
 )
 
 func (in Input) initCondition(phase corev1.PodPhase) corev1.PodCondition {
@@ -18,6 +21,34 @@ func (in Input) initCondition(phase corev1.PodPhase) corev1.PodCondition {
 		c.Message = fmt.Sprintf("containers with incomplete status: %s", incomplete)
 	}
 	return c
+}
+
+// restartCondition is shown for pods of which a container can restart all.
+func (in Input) restartCondition(add func(corev1.PodCondition)) {
+	can, now := false, false
+	for _, list := range [][]corev1.Container{in.Pod.Spec.InitContainers, in.Pod.Spec.Containers} {
+		for i := range list {
+			c := &list[i]
+			can = can || slices.ContainsFunc(c.RestartPolicyRules, func(r corev1.ContainerRestartRule) bool {
+				return r.Action == corev1.ContainerRestartRuleActionRestartAllContainers
+			})
+			a := in.newest(c.Name)
+			now = now || a != nil && a.State == plan.Exited && a.Current && plan.RestartsAll(c, a.ExitCode)
+		}
+	}
+	if !can {
+		return
+	}
+	c := corev1.PodCondition{Type: corev1.AllContainersRestarting, Status: corev1.ConditionFalse}
+	switch {
+	case in.Plan.Ended && in.last() == corev1.PodSucceeded:
+		c.Reason = "PodCompleted"
+	case in.Plan.Ended:
+		c.Reason = "PodFailed"
+	case now:
+		c.Status, c.Reason, c.Message = corev1.ConditionTrue, "RestartAllContainersStarted", "container exited with restart policy rule"
+	}
+	add(c)
 }
 
 func (in Input) containersReady(st *corev1.PodStatus) corev1.PodCondition {

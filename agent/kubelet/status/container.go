@@ -37,6 +37,9 @@ func (in Input) container(c *corev1.Container, init bool) corev1.ContainerStatus
 	case waits && in.restarts(c, a, init):
 		st.State.Waiting = &corev1.ContainerStateWaiting{Reason: waiting.Reason, Message: waiting.Message}
 		st.LastTerminationState.Terminated = Terminated(a)
+	case a.Reset && !in.Plan.Ended:
+		st.State.Waiting = &corev1.ContainerStateWaiting{Reason: plan.ReasonRestartingAll, Message: "The container was removed because all containers of the pod restart"}
+		st.LastTerminationState.Terminated = Terminated(a)
 	default:
 		st.State.Terminated = Terminated(a)
 		st.Ready = init && !isSidecar(c) && a.ExitCode == 0

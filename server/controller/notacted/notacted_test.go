@@ -2,6 +2,7 @@ package notacted_test
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"codeberg.org/skiff/skiff/server/client"
 	"codeberg.org/skiff/skiff/server/controller"
 	. "codeberg.org/skiff/skiff/server/controller/internal/controllertest"
 	"codeberg.org/skiff/skiff/server/controller/notacted"
@@ -18,6 +20,10 @@ import (
 
 func TestEventsOnWhatNothingActsOn(t *testing.T) {
 	w := Start(t, func(now func() time.Time) []controller.Controller { return []controller.Controller{notacted.New(now)} })
+	recorder := client.NewRecorder(w.Client, w.Now, slog.New(slog.DiscardHandler))
+	go recorder.Run(t.Context())
+	w.Client = w.Client.WithRecorder(recorder)
+	w.Advance(0) // from now on the controller's client has it
 	meta := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: Namespace, Name: name} }
 	service := func(name string, kind corev1.ServiceType) *corev1.Service {
 		return &corev1.Service{ObjectMeta: meta(name), Spec: corev1.ServiceSpec{Type: kind, Ports: []corev1.ServicePort{{Port: 80}}, Selector: map[string]string{"a": "b"}}}
