@@ -8,7 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
-	"codeberg.org/skiff/skiff/netproxy/iptables"
+	"codeberg.org/skiff/skiff/internal/iptables"
 )
 
 // TestHints: endpoints as "address node zone", with the hints of PreferSameZone or PreferSameNode; a trailing ! is one that only terminates.

@@ -79,6 +79,11 @@ func Pod() *api.Kind {
 			GracePeriod: podGrace,
 		},
 		Subresources: []api.Subresource{
+			{Name: "resize", Verbs: []string{"get", "patch", "update"}, Inject: func(stored api.Object, sent runtime.Object) (api.Object, error) {
+				next := stored.DeepCopyObject().(*corev1.Pod)
+				next.Spec.Containers = sent.DeepCopyObject().(*corev1.Pod).Spec.Containers
+				return next, nil
+			}},
 			{Name: "status", Verbs: []string{"get", "update", "patch"}, Inject: func(stored api.Object, sent runtime.Object) (api.Object, error) {
 				pod, ok := sent.(*corev1.Pod)
 				if !ok {
