@@ -9,7 +9,7 @@ import (
 )
 
 func TestDeclared(t *testing.T) {
-	want := []string{"InPlacePodLevelResourcesVerticalScaling", "InPlacePodVerticalScalingInitContainers"}
+	want := []string{"InPlacePodLevelResourcesVerticalScaling", "InPlacePodVerticalScalingInitContainers", "RestartAllContainersOnContainerExits"}
 	if got := (Gates{}).Declared(); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
