@@ -27,7 +27,7 @@ func folders(p wellknown.Paths) []folder {
 		{p.Pods(), 0o750},
 		{p.Images(), 0o700},
 		{p.Snapshots(), 0o711},
-		{p.Containers(), 0o700},
+		{p.Containers(), 0o711},
 		{p.PodManifests(), 0o700},
 		{p.Shim(), 0o700},
 		{filepath.Join(agent, "objects"), 0o700},

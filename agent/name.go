@@ -73,7 +73,7 @@ func (c *Config) RememberName() error {
 	if raw, err := os.ReadFile(file); err == nil && strings.TrimSpace(string(raw)) == c.NodeName {
 		return nil
 	}
-	if err := os.MkdirAll(c.Paths.Data, 0o750); err != nil {
+	if err := os.MkdirAll(c.Paths.Data, 0o711); err != nil {
 		return err
 	}
 	tmp := file + ".tmp"

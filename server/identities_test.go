@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"codeberg.org/skiff/skiff/internal/wellknown"
+	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/pki"
 )
 
@@ -66,14 +67,17 @@ func TestServingNames(t *testing.T) {
 	for _, n := range []*corev1.Node{
 		{ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.11"}}}},
 		{ObjectMeta: metav1.ObjectMeta{Name: "n2"}, Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.12"}, {Type: corev1.NodeHostName, Address: "n2.example.com"}}}},
+		// A node writes what it likes about itself.
+		{ObjectMeta: metav1.ObjectMeta{Name: "n3"}, Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.12"}, {Type: corev1.NodeHostName, Address: "n2.example.com"}}}},
 	} {
 		made, err := s.client.Create(ctx, n.DeepCopy())
 		if err != nil {
 			t.Fatal(err)
 		}
-		next := made.(*corev1.Node).DeepCopy()
-		next.Status.Addresses = n.Status.Addresses
-		if _, err := s.client.UpdateStatus(ctx, next); err != nil {
+		if _, err := s.client.Mutate(ctx, made, "status", func(obj api.Object) error {
+			obj.(*corev1.Node).Status.Addresses = n.Status.Addresses
+			return nil
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -93,6 +97,13 @@ func TestServingNames(t *testing.T) {
 		if err := s.checkServing("n1", strings.Fields(c.names), ips); (err == nil) != c.ok {
 			t.Errorf("%s %s: %v", c.names, c.addresses, err)
 		}
+	}
+
+	if err := s.checkServing("n2", []string{"n2", "n2.example.com"}, []net.IP{net.ParseIP("192.0.2.12")}); err != nil {
+		t.Errorf("a later node took its names away: %v", err)
+	}
+	if err := s.checkServing("n3", []string{"n3"}, []net.IP{net.ParseIP("192.0.2.12")}); err == nil {
+		t.Error("a node got the address of an earlier one because it claims it")
 	}
 
 	cert, err := s.KubeletServing("n1", []string{"192.0.2.11"}).Get()

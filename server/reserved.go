@@ -82,30 +82,37 @@ func serviceRanges(snap client.Snapshot) (out []string) {
 	return out
 }
 
-// nodeNamed is the node that is called so, or says so of itself.
+// nodeNamed is the node that is called so, or else the first that said so of itself.
 func nodeNamed(snap client.Snapshot, name string) string {
 	if _, ok := client.Get[*corev1.Node](snap, "", name); ok {
 		return name
 	}
-	for n := range client.List[*corev1.Node](snap, "") {
-		for _, have := range n.Status.Addresses {
-			if strings.EqualFold(strings.TrimSuffix(have.Address, "."), name) {
-				return n.Name
-			}
-		}
-	}
-	return ""
+	return firstNode(snap, func(address string) bool { return strings.EqualFold(strings.TrimSuffix(address, "."), name) })
 }
 
 func nodeAt(snap client.Snapshot, a netip.Addr) string {
+	return firstNode(snap, func(address string) bool {
+		addr, err := netip.ParseAddr(address)
+		return err == nil && addr.Unmap().WithZone("") == a
+	})
+}
+
+// firstNode is the oldest node with an address of which is says yes. A node writes its own addresses, so a later one that claims what another has neither gets it nor
+// takes it away.
+func firstNode(snap client.Snapshot, is func(address string) bool) string {
+	var first *corev1.Node
 	for n := range client.List[*corev1.Node](snap, "") {
-		for _, have := range n.Status.Addresses {
-			if addr, err := netip.ParseAddr(have.Address); err == nil && addr.Unmap().WithZone("") == a {
-				return n.Name
-			}
+		if !slices.ContainsFunc(n.Status.Addresses, func(a corev1.NodeAddress) bool { return is(a.Address) }) {
+			continue
+		}
+		if first == nil || n.CreationTimestamp.Before(&first.CreationTimestamp) || n.CreationTimestamp.Equal(&first.CreationTimestamp) && n.Name < first.Name {
+			first = n
 		}
 	}
-	return ""
+	if first == nil {
+		return ""
+	}
+	return first.Name
 }
 
 // checkServing holds a signing request for a kubelet's serving certificate to what joining holds it to.
