@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -26,12 +27,15 @@ func serverIn(t *testing.T, dir string) (*Server, error) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	return New(Config{
-		Paths:    wellknown.Paths{Data: filepath.Join(dir, "data"), Run: filepath.Join(dir, "run"), Config: filepath.Join(dir, "etc")},
-		NodeName: "server-1", BindAddress: "127.0.0.1", AdvertiseAddress: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, TLSSANs: []string{"api.example.com", "*.edge.example.com", "192.0.2.1"},
-		ClusterCIDRs: []string{wellknown.DefaultClusterCIDR}, ServiceCIDRs: []string{wellknown.DefaultServiceCIDR},
-		ClusterDomain: wellknown.DefaultClusterDomain, NodePortRange: wellknown.DefaultNodePortRange,
-	})
+	var cfg Config
+	flags := pflag.NewFlagSet("server", pflag.ContinueOnError)
+	cfg.AddFlags(flags)
+	if err := flags.Parse([]string{"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--tls-san=api.example.com,*.edge.example.com,192.0.2.1"}); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Paths = wellknown.Paths{Data: filepath.Join(dir, "data"), Run: filepath.Join(dir, "run"), Config: filepath.Join(dir, "etc")}
+	cfg.NodeName, cfg.Port = "server-1", l.Addr().(*net.TCPAddr).Port
+	return New(cfg)
 }
 
 // running runs a server until stop.

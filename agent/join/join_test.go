@@ -160,7 +160,7 @@ func (cp *controlPlane) start(addr string) {
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	srv.TLS = &tls.Config{ClientAuth: tls.RequestClientCert, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil }}
 	ctx, cancel := context.WithCancel(context.Background())
-	cp.tunnels = tunnel.New(tunnel.Config{ClientCAs: cp.ca.Pool(), Now: cp.clock.Now, PingEvery: time.Second, PingTimeout: time.Second})
+	cp.tunnels = tunnel.New(tunnel.Config{ClientCAs: cp.ca.Pool(), Now: cp.clock.Now, PingEvery: time.Second, PingTimeout: time.Minute})
 	done := make(chan error, 1)
 	go func() { done <- cp.tunnels.Run(ctx) }()
 	cp.addr = l.Addr().String()
