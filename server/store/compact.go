@@ -33,6 +33,7 @@ func (s *Store) compactForever(ctx context.Context, m *member) {
 				s.log.Warn("etcd's history was not compacted", "revision", before, "error", err)
 			} else {
 				compacted, last = before, time.Now()
+				s.noteWritten(m)
 			}
 		}
 		before = s.Snapshot().Revision()

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -15,14 +14,18 @@ import (
 	"codeberg.org/skiff/skiff/server/api"
 )
 
-func start(t *testing.T, dir string) (*Store, *api.Kind, func() error) {
+func start(t testing.TB, dir string) (*Store, *api.Kind, func() error) {
+	return startLogging(t, dir, slog.New(slog.DiscardHandler))
+}
+
+func startLogging(t testing.TB, dir string, log *slog.Logger) (*Store, *api.Kind, func() error) {
 	t.Helper()
 	k := podKind()
 	catalogue, err := api.NewCatalogue([]*api.Kind{k})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Config{Dir: dir, Catalogue: catalogue, Log: slog.New(slog.DiscardHandler)})
+	s, err := New(Config{Dir: dir, Catalogue: catalogue, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +151,8 @@ func TestEtcdFails(t *testing.T) {
 	}
 }
 
-func TestDamagedDataIsAnError(t *testing.T) {
+// TestDamagedDatabaseIsRebuilt: as long as the log is whole, a damaged database costs nothing, and is kept.
+func TestDamagedDatabaseIsRebuilt(t *testing.T) {
 	dir := t.TempDir()
 	s, k, stop := start(t, dir)
 	if _, err := s.Create(context.Background(), k, withRevision(pod(), "")); err != nil {
@@ -157,19 +161,17 @@ func TestDamagedDataIsAnError(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	err := filepath.WalkDir(filepath.Join(dir, "member", "snap"), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		return os.WriteFile(path, []byte("this is no database"), 0o600)
-	})
-	if err != nil {
+	if err := os.WriteFile(databasePath(dir), []byte("this is no database"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, _, stop = start(t, dir)
-	if err := stop(); err == nil {
-		t.Error("damaged data was opened")
-	} else {
-		t.Log(err)
+	s, k, stop = start(t, dir)
+	if s.Snapshot().Get(k, "a", "x") == nil {
+		t.Error("the object is gone")
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if kept, _ := filepath.Glob(databasePath(dir) + ".damaged-*"); len(kept) != 1 {
+		t.Errorf("kept: %q", kept)
 	}
 }

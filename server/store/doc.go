@@ -40,5 +40,10 @@
 // Reads go on from the cache; writes fail with [ErrUnavailable] after their deadline; the process never exits for it.
 // What etcd calls fatal ends this member only, and Run opens it again.
 //
+// # Before etcd is opened
+//
+// inspect looks at the files, judge (pure) says whether etcd may open them, prepare does it: nothing is begun anew where there were data
+// (Config.Mark), what is damaged is kept aside, and [DamageError] says what was found, what is lost and how to go on.
+//
 // The law of this package is the suite in storetest.
 package store

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -59,7 +58,7 @@ func etcdConfig(cfg Config, m *member) (*embed.Config, error) {
 	c.TickMs, c.ElectionMs = 500, 2500
 	c.BackendBatchInterval = 5 * time.Minute
 	c.BackendBatchLimit = 1000
-	c.SnapshotCount = 2500
+	c.SnapshotCount = snapshotCount
 	c.SnapshotCatchUpEntries = 10
 	c.MaxRequestBytes = MaxObjectSize + 64<<10
 	c.QuotaBackendBytes = 8 << 30
@@ -88,6 +87,9 @@ func etcdConfig(cfg Config, m *member) (*embed.Config, error) {
 	return c, nil
 }
 
+// snapshotCount is after how many entries etcd needs no older ones; a variable for tests.
+var snapshotCount uint64 = 2500
+
 // smallSegments: two segments of the write-ahead log are allocated ahead, and 64 MiB each is a lot for a small disk.
 // etcd has this as a variable of the package only.
 var smallSegments = sync.OnceFunc(func() { wal.SegmentSizeBytes = 16 << 20 })
@@ -108,7 +110,7 @@ func open(ctx context.Context, cfg Config) (*member, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	first, err := beginFirstStart(cfg.Dir)
+	act, err := prepare(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -118,52 +120,24 @@ func open(ctx context.Context, cfg Config) (*member, error) {
 		return nil, err
 	}
 	if err := m.start(ec); err != nil {
-		return nil, fmt.Errorf("open etcd in %s (if the data is damaged, restore a snapshot, or move %s away to begin anew): %w",
-			cfg.Dir, filepath.Join(cfg.Dir, "member"), err)
+		return nil, fmt.Errorf("open etcd in %s (if the data is damaged, restore a backup, or try --recover): %w", cfg.Dir, err)
 	}
 	if err := m.awaitReady(ctx); err != nil {
 		m.close()
 		return nil, fmt.Errorf("start etcd in %s: %w", cfg.Dir, err)
 	}
-	if first {
+	if act != openAsItIs {
 		// The first commit of new data writes what etcd wants to find in any backend.
 		m.server.Backend().ForceCommit()
-		if err := endFirstStart(cfg.Dir); err != nil {
-			m.close()
-			return nil, err
-		}
+	}
+	if err := opened(cfg); err != nil {
+		m.close()
+		return nil, err
 	}
 	if err := fillHoles(cfg.Dir); err != nil { // no such file system call, or no room: then it is as it was
 		cfg.Log.Debug("the backend's file keeps its holes", "error", err)
 	}
 	return m, nil
-}
-
-// firstStart is a file that stands while a member without data starts for the first time. A power cut meanwhile can leave a log without the
-// member's own entry, with which etcd would wait for a leader for ever; nothing has been acknowledged yet, so it begins anew.
-const firstStart = ".first-start"
-
-func beginFirstStart(dir string) (first bool, err error) {
-	data, mark := filepath.Join(dir, "member"), filepath.Join(dir, firstStart)
-	if _, err := os.Stat(mark); err == nil {
-		if err := os.RemoveAll(data); err != nil {
-			return false, fmt.Errorf("remove what an interrupted first start left: %w", err)
-		}
-		return true, nil
-	}
-	if _, err := os.Stat(data); err == nil {
-		return false, nil
-	}
-	f, err := os.Create(mark)
-	if err != nil {
-		return false, err
-	}
-	return true, errors.Join(f.Sync(), f.Close(), syncDir(dir))
-}
-
-// endFirstStart takes the mark away, durably: if it came back after a power cut, acknowledged writes would be thrown away.
-func endFirstStart(dir string) error {
-	return errors.Join(os.Remove(filepath.Join(dir, firstStart)), syncDir(dir))
 }
 
 func syncDir(dir string) error {
@@ -184,7 +158,12 @@ func (m *member) start(ec *embed.Config) error {
 	returned := make(chan result, 1)
 	go func() {
 		var r result
-		defer func() { returned <- r }()
+		defer func() {
+			if p := recover(); p != nil {
+				r.err = fmt.Errorf("etcd panicked: %v", p)
+			}
+			returned <- r
+		}()
 		r.etcd, r.err = embed.StartEtcd(ec)
 	}()
 	var r result

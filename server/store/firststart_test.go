@@ -1,6 +1,7 @@
 package store
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -17,8 +18,8 @@ func TestInterruptedFirstStart(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if first, err := beginFirstStart(dir); err != nil || !first {
-		t.Fatalf("first %v, %v; want to begin anew", first, err)
+	if act, err := prepare(Config{Dir: dir, Log: slog.New(slog.DiscardHandler)}); err != nil || act != beginAnew {
+		t.Fatalf("%v, %v; want to begin anew", act, err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "member")); !os.IsNotExist(err) {
 		t.Errorf("what the interrupted start left is still there (%v)", err)

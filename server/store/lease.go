@@ -51,7 +51,7 @@ func (s *Store) leaseFor(ctx context.Context, ttl time.Duration) (int64, error) 
 		seconds := int64((ttl + granule + time.Second - 1) / time.Second)
 		granted, err := m.server.LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: seconds})
 		if err != nil {
-			return 0, fmt.Errorf("lease of %ds: %w", seconds, writeError(err))
+			return 0, fmt.Errorf("lease of %ds: %w: %w", seconds, ErrUnavailable, err) // one too many does no harm
 		}
 		b = &bucket{id: granted.ID, until: time.Now().Add(granule)}
 		s.lease.buckets[ttl] = b

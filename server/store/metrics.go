@@ -1,6 +1,10 @@
 package store
 
 import (
+	"errors"
+	"sync"
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"codeberg.org/skiff/skiff/server/api"
@@ -20,6 +24,52 @@ var (
 func (s *Store) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{objectsDesc, resourceObjectsDesc, unreadableDesc, watchersDesc, sizeDesc, revisionDesc} {
 		out <- d
+	}
+	s.requests.durations.Describe(out)
+	s.requests.total.Describe(out)
+	s.requests.errors.Describe(out)
+}
+
+// requests to etcd, under upstream's names.
+type requests struct {
+	durations     *prometheus.HistogramVec
+	total, errors *prometheus.CounterVec
+	memo          sync.Map // requestKey → *request
+}
+
+type requestKey struct {
+	operation string
+	kind      *api.Kind
+}
+
+type request struct {
+	duration      prometheus.Observer
+	total, errors prometheus.Counter
+}
+
+func newRequests() *requests {
+	labels := []string{"operation", "group", "resource"}
+	return &requests{
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "etcd_request_duration_seconds", Help: "How long etcd took for a request.",
+			Buckets: []float64{0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60}}, labels),
+		total:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "etcd_requests_total", Help: "Requests to etcd."}, labels),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "etcd_request_errors_total", Help: "Requests that etcd did not do."}, labels),
+	}
+}
+
+// observe counts a request that began then. That somebody else was quicker is no error.
+func (r *requests) observe(operation string, k *api.Kind, began time.Time, err error) {
+	key := requestKey{operation, k}
+	have, ok := r.memo.Load(key)
+	if !ok {
+		labels := []string{operation, k.Group, k.Plural}
+		have, _ = r.memo.LoadOrStore(key, &request{r.durations.WithLabelValues(labels...), r.total.WithLabelValues(labels...), r.errors.WithLabelValues(labels...)})
+	}
+	counted := have.(*request)
+	counted.duration.Observe(time.Since(began).Seconds())
+	counted.total.Inc()
+	if err != nil && !errors.Is(err, errMismatch) {
+		counted.errors.Inc()
 	}
 }
 
@@ -44,6 +94,9 @@ func (s *Store) Collect(out chan<- prometheus.Metric) {
 		}
 		gauge(watchersDesc, n, k.Group, k.Hub().Version, k.Kind)
 	}
+	s.requests.durations.Collect(out)
+	s.requests.total.Collect(out)
+	s.requests.errors.Collect(out)
 	if m := s.member.Load(); m != nil {
 		gauge(sizeDesc, int(m.server.Backend().Size()), "etcd-0")
 	}

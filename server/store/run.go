@@ -18,7 +18,7 @@ import (
 const maxBatch = 1000
 
 // Run opens etcd, fills the cache and serves until ctx ends. Damaged data is an error that names the file and what to do.
-// When etcd gives up while it serves (a full disk), reads go on from the cache and Run opens it again, with back-off.
+// When etcd gives up while it serves (a full disk, one that fails), reads go on from the cache and Run opens it again, with back-off.
 func (s *Store) Run(ctx context.Context) error {
 	if s.ran.Swap(true) {
 		return errors.New("store: Run was called before")
@@ -30,8 +30,12 @@ func (s *Store) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if !s.isReady() || errors.Is(err, errStuck) {
+		if !s.isReady() {
 			return err
+		}
+		if errors.Is(err, errStuck) {
+			n, failed := release(s.cfg.Dir)
+			s.log.Error("etcd failed and cannot be closed; its files were taken from it", "files", n, "error", failed)
 		}
 		if time.Since(started) > time.Minute {
 			wait = 100 * time.Millisecond
@@ -45,7 +49,7 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 }
 
-// errStuck: a failed etcd still holds its files, so that only a new process can open them.
+// errStuck: a failed etcd still holds its files; see release.
 var errStuck = errors.New("etcd failed and cannot be closed")
 
 func (s *Store) isReady() bool {
@@ -59,14 +63,23 @@ func (s *Store) isReady() bool {
 
 // serve runs one etcd from open to close.
 func (s *Store) serve(ctx context.Context) (err error) {
+	if s.isReady() {
+		if err := probe(s.cfg.Dir); err != nil {
+			return fmt.Errorf("the disk takes no writes: %w", err)
+		}
+	}
 	m, err := open(ctx, s.cfg)
 	if err != nil {
 		return err
 	}
+	s.cfg.Recover = false // once
 	ctx, cancel := context.WithCancel(ctx)
 	var helpers sync.WaitGroup
 	defer func() {
 		s.member.Store(nil)
+		if ctx.Err() != nil { // told to end, not failed
+			s.noteWritten(m)
+		}
 		cancel()
 		m.unfollow()
 		helpers.Wait()

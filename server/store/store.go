@@ -29,14 +29,24 @@ var (
 	ErrKindRemoved = errors.New("the kind was removed")
 	// ErrTooLarge: the encoded object is larger than [MaxObjectSize].
 	ErrTooLarge = errors.New("the object is too large to be stored")
-	// ErrUnavailable: etcd did not answer in time, or has no leader. Retry.
+	// ErrUnavailable: etcd does not serve now. Nothing was written; the same may be tried again.
 	ErrUnavailable = errors.New("storage is unavailable")
+	// ErrOutcomeUnknown: etcd was given a write and did not say what became of it. It may have taken effect, now or in a moment, so look before trying again.
+	ErrOutcomeUnknown = errors.New("the outcome of the write is unknown: it may have taken effect, so look before trying again")
+	// ErrFull: the disk has no room for it. Nothing was written, and trying again is of no use before there is room.
+	ErrFull = errors.New("the disk is full")
 )
 
 // Config says where the store lives. The zero value of every optional field is a sound default.
 type Config struct {
 	// Dir is etcd's data directory.
 	Dir string
+	// Mark is a file that is there once the store has had data. It says that an empty Dir is a loss and no first start, so it had better lie outside
+	// of Dir. Default: a file in Dir.
+	Mark string
+	// Recover lets the store go on from what is left when the log is damaged or missing; what the database does not have is lost then. It is an
+	// error when nothing is wrong.
+	Recover bool
 	// Name of this member; default "default".
 	Name string
 	// PeerURL and ClientURL that etcd listens on; empty ClientURL means none but in-process.
@@ -48,8 +58,9 @@ type Config struct {
 	CompactionInterval time.Duration
 	// Transformer encrypts values; nil stores them as they are.
 	Transformer Transformer
-	// MinFree is how many bytes of the disk must stay free for a write to be taken; default 40 MiB.
-	MinFree int64
+	// MinFree is how many bytes of the disk must stay free for an ordinary write to be taken; default 40 MiB. MinFreeReserve is the same for writes that
+	// tell what is (see [WithReserve]); default 16 MiB. Leases and deletions are always taken.
+	MinFree, MinFreeReserve int64
 	// History is how many recent events a kind's ring holds; default 1,000.
 	History int
 	Log     *slog.Logger
@@ -68,6 +79,8 @@ type Store struct {
 	cache *cache
 	held  heldSnapshots
 	lease leases
+	// requests to etcd, counted.
+	requests *requests
 	// sealing is held for reading from the sealing of a value until it is written.
 	sealing sync.RWMutex
 	// member is the running etcd; nil before it serves and while it is being reopened.
@@ -101,6 +114,9 @@ func New(cfg Config) (*Store, error) {
 	if cfg.MinFree <= 0 {
 		cfg.MinFree = defaultMinFree
 	}
+	if cfg.MinFreeReserve <= 0 {
+		cfg.MinFreeReserve = min(defaultMinFreeReserve, cfg.MinFree)
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
@@ -112,6 +128,7 @@ func New(cfg Config) (*Store, error) {
 		cfg:      cfg,
 		log:      log,
 		cache:    newCache(cfg.History, cfg.Transformer, log),
+		requests: newRequests(),
 		ready:    make(chan struct{}),
 		commands: make(chan func()),
 		commit:   make(chan struct{}, 1),
@@ -131,4 +148,12 @@ func (s *Store) WaitFor(ctx context.Context, rev int64) error {
 			m.requestProgress()
 		}
 	})
+}
+
+// Serving is an error while etcd takes no writes; reads go on from the cache.
+func (s *Store) Serving() error {
+	if s.member.Load() == nil {
+		return fmt.Errorf("etcd is not serving: %w", ErrUnavailable)
+	}
+	return nil
 }

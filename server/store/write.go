@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	etcderrors "go.etcd.io/etcd/server/v3/etcdserver/errors"
+	"go.etcd.io/raft/v3"
 
 	"codeberg.org/skiff/skiff/server/api"
 )
@@ -74,7 +76,7 @@ func (s *Store) put(ctx context.Context, k *api.Kind, obj, old api.Object, rev i
 	if old != nil && revisionOf(old) == rev && s.same(k, old, value) {
 		return old, nil, nil
 	}
-	if err := s.room(k); err != nil {
+	if err := s.room(purposeOf(ctx, k, obj, old)); err != nil {
 		return nil, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
@@ -91,7 +93,13 @@ func (s *Store) put(ctx context.Context, k *api.Kind, obj, old api.Object, rev i
 			return nil, nil, err
 		}
 	}
+	operation := "update"
+	if rev == 0 {
+		operation = "create"
+	}
+	began := time.Now()
 	written, current, err := s.txn(ctx, key, rev, &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: put}})
+	s.requests.observe(operation, k, began, err)
 	if err != nil {
 		return nil, current, err
 	}
@@ -129,7 +137,9 @@ func (s *Store) remove(ctx context.Context, k *api.Kind, namespace, name string,
 				return nil, ErrNotFound
 			}
 		}
+		began := time.Now()
 		deleted, current, err := s.txn(ctx, key, expected, op)
+		s.requests.observe("delete", k, began, err)
 		switch {
 		case errors.Is(err, errMismatch) && current == nil:
 			return nil, ErrNotFound
@@ -185,7 +195,7 @@ func (s *Store) txn(ctx context.Context, key []byte, rev int64, op *pb.RequestOp
 		return 0, nil, writeError(err)
 	}
 	if err := s.WaitFor(ctx, r.Header.Revision); err != nil {
-		return 0, nil, fmt.Errorf("wait for the cache to reach revision %d: %w: %w", r.Header.Revision, ErrUnavailable, err)
+		return 0, nil, fmt.Errorf("wait for the cache to reach revision %d: %w: %w", r.Header.Revision, ErrOutcomeUnknown, err)
 	}
 	if !r.Succeeded {
 		var current *mvccpb.KeyValue
@@ -197,12 +207,20 @@ func (s *Store) txn(ctx context.Context, key []byte, rev int64, op *pb.RequestOp
 	return r.Header.Revision, nil, nil
 }
 
-// writeError makes every failure of etcd one that says: try again.
+// refused are errors with which etcd has not taken a write. After any other, as a timeout, it may have.
+var refused = []error{etcderrors.ErrTooManyRequests, etcderrors.ErrNoSpace, etcderrors.ErrCorrupt, raft.ErrProposalDropped}
+
+// writeError tells a write that etcd refused from one whose outcome it did not say.
 func writeError(err error) error {
 	if errors.Is(err, etcderrors.ErrRequestTooLarge) {
 		return ErrTooLarge
 	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	for _, known := range refused {
+		if errors.Is(err, known) {
+			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrOutcomeUnknown, err)
 }
 
 func etcdKey(k *api.Kind, namespace, name string) []byte {
