@@ -126,6 +126,7 @@ func runServer(ctx context.Context, args []string) error {
 	}
 	node.Log, srv.Log = log, log
 	srv.Paths, srv.NodeName, srv.Features = node.Paths, node.NodeName, node.Features
+	srv.Flags = func() map[string]string { return server.RedactedFlags(flags) }
 	if srv.AdvertiseAddress == "" {
 		srv.AdvertiseAddress = node.NodeIPs[0]
 	}

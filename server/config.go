@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -60,6 +61,8 @@ type Config struct {
 	AnonymousAuth bool
 	// Audit is the audit log: its policy and where it goes.
 	Audit audit.Config
+	// Recover starts from what is left of etcd's files when its log is damaged or missing.
+	Recover bool
 	// EncryptionProviderConfig is an EncryptionConfiguration of the operator's own; "": keys that the server looks after.
 	EncryptionProviderConfig string
 	// MaxRequestsInflight is how many ordinary requests run at once; 0 chooses by the number of processors.
@@ -74,6 +77,9 @@ type Config struct {
 	RuntimeConfig []string
 	// Admission says which plugins look at writes.
 	Admission AdmissionConfig
+
+	// Flags are the command line's, by name, for /flagz; see RedactedFlags.
+	Flags func() map[string]string
 
 	Now func() time.Time
 	Log *slog.Logger
@@ -98,6 +104,7 @@ func (c *Config) AddFlags(f *pflag.FlagSet) {
 	c.addAuthenticationFlags(f)
 	c.addAuditFlags(f)
 	f.StringVar(&c.EncryptionProviderConfig, "encryption-provider-config", "", "file with an EncryptionConfiguration (aesgcm, secretbox, aescbc, kms, identity) for what etcd holds (default: Secrets, with keys that skiff makes, see skiff secrets-encrypt)")
+	f.BoolVar(&c.Recover, "recover", false, "go on from etcd's database when its log is damaged or missing, for one start; what was written since the database's last commit is lost, and what was there is kept beside it")
 	c.Admission.addFlags(f)
 	f.StringSliceVar(&c.RuntimeConfig, "runtime-config", nil, "API versions that are served or not: group/version=true or false, group/version/resource=…, api/beta=false; what cannot be so is an error")
 	f.BoolVar(&c.DisableControllers, "disable-controller-manager", false, "run no controllers but those that belong to the API server (for tests of clients, and clusters that bring their own)")
@@ -149,6 +156,19 @@ func (c *Config) addAuditFlags(f *pflag.FlagSet) {
 	f.StringVar(&a.WebhookFile, "audit-webhook-config-file", "", "kubeconfig of a webhook that audit events are sent to")
 	f.StringVar(&a.WebhookMode, "audit-webhook-mode", audit.ModeBatch, "batch or blocking")
 	f.StringVar(&c.auditFormat, "audit-log-format", "json", "json")
+}
+
+// RedactedFlags are the values of all flags, without the secrets among them.
+func RedactedFlags(f *pflag.FlagSet) map[string]string {
+	all := map[string]string{}
+	f.VisitAll(func(flag *pflag.Flag) {
+		all[flag.Name] = flag.Value.String()
+		secret := flag.Name == "token" || strings.HasSuffix(flag.Name, "-token") || strings.Contains(flag.Name, "password") || strings.Contains(flag.Name, "secret")
+		if secret && all[flag.Name] != "" {
+			all[flag.Name] = "CLASSIFIED"
+		}
+	})
+	return all
 }
 
 // network is what the address flags mean.

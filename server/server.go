@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -72,6 +74,7 @@ type Server struct {
 	joining     joining
 
 	aggregator *aggregation.Aggregator
+	logs       fs.FS // nil when there is no such folder
 
 	ready chan struct{}
 }
@@ -102,7 +105,7 @@ func (s *Server) wireStore() (err error) {
 	if err = s.wireEncryption(); err != nil {
 		return err
 	}
-	s.store, err = store.New(store.Config{Dir: s.cfg.Paths.Etcd(), Name: s.cfg.NodeName, Catalogue: s.catalogue, Transformer: s.encryption.Live(), Log: s.cfg.Log.With("component", "store")})
+	s.store, err = store.New(store.Config{Dir: s.cfg.Paths.Etcd(), Mark: s.cfg.Paths.EtcdMark(), Recover: s.cfg.Recover, Name: s.cfg.NodeName, Catalogue: s.catalogue, Transformer: s.encryption.Live(), Log: s.cfg.Log.With("component", "store")})
 	return err
 }
 
@@ -245,8 +248,21 @@ func (s *Server) LocalClient(name string, groups ...string) *rest.Config {
 		ContentConfig: rest.ContentConfig{
 			ContentType: "application/vnd.kubernetes.protobuf", AcceptContentTypes: "application/vnd.kubernetes.protobuf,application/json",
 		},
-		UserAgent: "skiff/" + buildversion.Version,
+		UserAgent: buildversion.UserAgent(componentOf(name)),
 	}
+}
+
+// componentOf is the upstream component that does what a user does here.
+func componentOf(name string) string {
+	switch {
+	case strings.HasPrefix(name, wellknown.UserNodePrefix):
+		return "kubelet"
+	case name == wellknown.UserProxy:
+		return "kube-proxy"
+	case strings.HasPrefix(name, "system:serviceaccount:kube-system:"):
+		return "kube-controller-manager"
+	}
+	return "skiff"
 }
 
 // Cluster is what a node has to know of its cluster.

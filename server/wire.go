@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"codeberg.org/skiff/skiff/internal/restmetrics"
 	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/server/apiserver"
 	"codeberg.org/skiff/skiff/server/apiserver/audit"
@@ -60,7 +61,12 @@ func (s *Server) wireAPI() error {
 	actions := append(action.Table(action.Config{SignToken: s.signToken, Audiences: s.tokens.Audiences()}),
 		review.Actions(review.Config{Authorizer: chain, Rules: roles.RulesFor, Incomplete: authorization.Incomplete, Token: s.authentication.bearers.Token})...)
 
-	s.registry, err = registry.New(registry.Config{Catalogue: s.catalogue, Store: s.store, Admission: plugins, Actions: actions,
+	metrics := prometheus.NewRegistry()
+	s.metrics = metrics
+	if err := restmetrics.Register(metrics); err != nil {
+		return err
+	}
+	s.registry, err = registry.New(registry.Config{Catalogue: s.catalogue, Store: s.store, Admission: plugins, Actions: actions, Metrics: metrics,
 		Now: now, Log: s.cfg.Log.With("component", "registry")})
 	if err != nil {
 		return err
@@ -68,8 +74,6 @@ func (s *Server) wireAPI() error {
 	if err := s.wireJoining(); err != nil {
 		return err
 	}
-	metrics := prometheus.NewRegistry()
-	s.metrics = metrics
 	if err := metrics.Register(s.store); err != nil {
 		return err
 	}
@@ -85,6 +89,7 @@ func (s *Server) wireAPI() error {
 	if s.audit, err = audit.New(log); err != nil {
 		return err
 	}
+	s.openLogs()
 	s.apiserver, err = apiserver.New(apiserver.Config{
 		Registry: s.registry, Catalogue: s.catalogue, Store: s.store,
 		Listen:         net.JoinHostPort(s.cfg.BindAddress, strconv.Itoa(s.cfg.Port)),
@@ -93,6 +98,7 @@ func (s *Server) wireAPI() error {
 		Version:  versionInfo(),
 		CABundle: s.ca.PEM, OpenIDConfiguration: s.openID, JWKS: s.jwks,
 		DialNode: s.dialNode, KubeletTLS: s.kubeletTLS,
+		Checks: s.checks(), LoopChecks: s.loopChecks, Flags: s.cfg.Flags, Logs: s.logs,
 		Extra: s.joining.handlers, PublicPaths: s.joining.public,
 		Fairness: s.fairness, Aggregator: s.aggregator, Metrics: metrics, Audit: s.audit, Checks: s.encryptionChecks(),
 		Now: now, Log: s.cfg.Log,
@@ -138,8 +144,10 @@ func (s *Server) wireLoops() (err error) {
 	if err := s.metrics.Register(s.engine); err != nil {
 		return err
 	}
-	s.scheduler, err = scheduler.New(scheduler.Config{Client: s.client.As(&user.DefaultInfo{Name: wellknown.UserScheduler, Groups: []string{wellknown.GroupAuthenticated}}), Now: s.cfg.Now, Log: s.cfg.Log})
-	return err
+	if s.scheduler, err = scheduler.New(scheduler.Config{Client: s.client.As(&user.DefaultInfo{Name: wellknown.UserScheduler, Groups: []string{wellknown.GroupAuthenticated}}), Now: s.cfg.Now, Log: s.cfg.Log}); err != nil {
+		return err
+	}
+	return s.metrics.Register(s.scheduler)
 }
 
 // signToken answers a TokenRequest.

@@ -10,26 +10,29 @@ import (
 
 	"golang.org/x/net/http2"
 	"k8s.io/client-go/rest"
+
+	"codeberg.org/skiff/skiff/internal/version"
 )
 
 // RESTConfig is a client-go configuration with the kubelet's identity, through dial (Balancer.Dial). Its connections
 // present the certificate in force; those that are older than a renewal are given up when they become idle.
 func (id *Identity) RESTConfig(dial func(ctx context.Context, network, address string) (net.Conn, error)) *rest.Config {
-	return id.restConfig(dial, id.Client)
+	return id.restConfig(dial, id.Client, "kubelet")
 }
 
 // ProxyRESTConfig is the same with system:kube-proxy's identity.
 func (id *Identity) ProxyRESTConfig(dial func(ctx context.Context, network, address string) (net.Conn, error)) *rest.Config {
-	return id.restConfig(dial, id.Proxy)
+	return id.restConfig(dial, id.Proxy, "kube-proxy")
 }
 
 type certificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error)
 
-func (id *Identity) restConfig(dial func(context.Context, string, string) (net.Conn, error), cert certificate) *rest.Config {
+func (id *Identity) restConfig(dial func(context.Context, string, string) (net.Conn, error), cert certificate, component string) *rest.Config {
 	return &rest.Config{
 		Host:      id.cfg.Server,
 		Transport: &renewedTransport{id: id, dial: dial, cert: cert},
 		QPS:       -1, // the server protects itself
+		UserAgent: version.UserAgent(component),
 		ContentConfig: rest.ContentConfig{
 			ContentType:        "application/vnd.kubernetes.protobuf",
 			AcceptContentTypes: "application/vnd.kubernetes.protobuf,application/json",

@@ -1,4 +1,4 @@
-// Package memory gives back to the machine what the garbage collector keeps for growth. Go lets the heap grow to twice of what is alive before it
+// Package memory gives back to the machine what the garbage collector keeps for growth, and the threads that nobody needs any more. Go lets the heap grow to twice of what is alive before it
 // collects, and keeps that room for later; on a machine whose memory is for pods, a burst (a rollout, a big list) should not be paid for ever.
 // So once allocation has stopped for a while and enough would come back, one collection is made and the room released.
 // It never limits the heap and does nothing while there is work.
@@ -6,6 +6,7 @@ package memory
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -42,6 +43,7 @@ func Trim(ctx context.Context) error {
 	look := time.NewTicker(every)
 	defer look.Stop()
 	before, last := read(), trim{}
+	least, left := runtime.GOMAXPROCS(0)+spareThreads, 0
 	for {
 		select {
 		case <-ctx.Done():
@@ -52,6 +54,9 @@ func Trim(ctx context.Context) error {
 				debug.FreeOSMemory()
 				h = read()
 				last = trim{now, h.allocated}
+			}
+			if h.allocated-before.allocated < quiet && threadsDue(threads(), least, left) {
+				left = endThreads(least)
 			}
 			before = h
 		}

@@ -17,5 +17,11 @@ const Kubernetes = "v1.37.2"
 // GitVersion is what /version and a node's kubeletVersion say: a semantic version that clients compare by its first part.
 func GitVersion() string { return Kubernetes + "+skiff" }
 
+// UserAgent is how a part of skiff that does the work of an upstream component (kubelet, kube-proxy) names itself: the part before the slash is the name
+// under which the fields that it writes are managed.
+func UserAgent(component string) string {
+	return component + "/" + GitVersion() + " (" + Platform() + ") skiff/" + Version
+}
+
 // Platform is os/arch.
 func Platform() string { return runtime.GOOS + "/" + runtime.GOARCH }

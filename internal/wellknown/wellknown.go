@@ -74,6 +74,9 @@ func DefaultPaths() Paths {
 // Server side.
 func (p Paths) Etcd() string { return filepath.Join(p.Data, "server", "etcd") }
 
+// EtcdMark stands beside Etcd once there were data: without it, a folder that is gone would look like a first start.
+func (p Paths) EtcdMark() string { return filepath.Join(p.Data, "server", "etcd.begun") }
+
 // TLS holds certificate authorities, keys and leaves.
 func (p Paths) TLS() string { return filepath.Join(p.Data, "server", "tls") }
 

@@ -74,7 +74,6 @@ func (a *Aggregator) serve(w http.ResponseWriter, r *http.Request, b *backend, u
 }
 
 func unavailable(w http.ResponseWriter, text string) {
-	w.Header().Set("Retry-After", "1")
 	http.Error(w, text, http.StatusServiceUnavailable)
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	_ "time/tzdata" // hosts at the edge often have no zones of their own
 
 	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -21,12 +22,13 @@ func validateCronJob(cj *batchv1.CronJob) fieldErrors {
 	return c.errs
 }
 
-func validateCronJobUpdate(cj, _ *batchv1.CronJob) fieldErrors {
+func validateCronJobUpdate(cj, old *batchv1.CronJob) fieldErrors {
 	c, spec, s := &check{}, at("spec"), &cj.Spec
 	if c.needs(spec.Child("schedule"), s.Schedule) {
 		c.schedule(spec.Child("schedule"), s.Schedule)
 	}
-	if s.TimeZone != nil {
+	// A zone that was taken stays, even if the list of zones has changed since.
+	if s.TimeZone != nil && (old == nil || deref(old.Spec.TimeZone) != *s.TimeZone) {
 		c.timeZone(spec.Child("timeZone"), *s.TimeZone)
 	}
 	if d := s.StartingDeadlineSeconds; d != nil {
@@ -68,19 +70,32 @@ func (c *check) schedule(at *field.Path, s string) {
 	}
 }
 
+// zoneName holds a name to the characters of the zone database before it becomes the path of a file.
+func zoneName(zone string) bool {
+	for part := range strings.SplitSeq(zone, "/") {
+		if part == "" || len(part) > 14 || part == "." || part == ".." || part[0] == '-' {
+			return false
+		}
+		for _, r := range part {
+			if !strings.ContainsRune("+-_.", r) && (r < '0' || r > '9') && (r|0x20 < 'a' || r|0x20 > 'z') {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 func (c *check) timeZone(at *field.Path, zone string) {
 	switch {
 	case zone == "":
 		c.invalid(at, zone, "timeZone must be nil or non-empty string")
 	case strings.EqualFold(zone, "Local"):
 		c.invalid(at, zone, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones")
+	case !zoneName(zone):
+		c.invalid(at, zone, "unknown time zone "+zone)
 	default:
-		// No file is read: whether this machine knows the zone is for the controller to say.
-		for _, r := range zone {
-			if !strings.ContainsRune("+-_/", r) && (r < '0' || r > '9') && (r|0x20 < 'a' || r|0x20 > 'z') {
-				c.invalid(at, zone, "unknown time zone "+zone)
-				return
-			}
+		if _, err := time.LoadLocation(zone); err != nil {
+			c.invalid(at, zone, err.Error())
 		}
 	}
 }

@@ -74,3 +74,10 @@ func selectorString(s *metav1.LabelSelector) (string, error) {
 	}
 	return sel.String(), nil
 }
+
+// ScaleColumns are the columns of a table of Scales, after their names.
+var ScaleColumns = []Column{
+	num("Desired", "how many replicas are wanted", func(s *autoscalingv1.Scale) int32 { return s.Spec.Replicas }),
+	num("Available", "how many replicas there are", func(s *autoscalingv1.Scale) int32 { return s.Status.Replicas }),
+	age(),
+}

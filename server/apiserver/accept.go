@@ -25,11 +25,12 @@ type accept struct {
 	stream      bool
 }
 
-// acceptOf chooses the best that the client takes; an error lists what there is.
-func acceptOf(r *http.Request) (accept, error) {
+// acceptOf chooses the best that the client takes; an error lists what there is. Where there are no tables, clauses that ask for one are passed over:
+// kubectl always asks for tables first, and for JSON at last.
+func acceptOf(r *http.Request, tables bool) (accept, error) {
 	for _, c := range negotiate.Accept(r) {
 		a, ok := acceptClause(&c)
-		if ok {
+		if ok && (tables || a.view != asTable) {
 			return a, nil
 		}
 	}

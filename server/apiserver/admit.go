@@ -38,13 +38,16 @@ func (s *Server) admit(w *response, r *http.Request, p *path, u user.Info, query
 	fr.Width = s.width(p, query)
 	class, flow := s.cfg.Fairness.Classify(&fr)
 	class.SetHeaders(w.Header())
+	before := s.cfg.Now()
 	ticket, err := class.Enter(r.Context(), &fr, flow)
+	w.waited = s.cfg.Now().Sub(before)
 	if err == nil {
 		w.ticket = ticket
 		return nil
 	}
 	var rejected *fairness.Rejected
 	if errors.As(err, &rejected) {
+		s.rejected(r, p)
 		return apierrors.NewTooManyRequests(rejected.Error(), rejected.RetryAfter)
 	}
 	return err

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -68,6 +69,13 @@ type Config struct {
 
 	// Health checks beside the store's, by name, shown at /healthz, /livez and /readyz. Optional.
 	Checks []Check
+	// LoopChecks are more of them, asked for each time. Optional.
+	LoopChecks func() []Check
+
+	// Flags are the command line's, by name, for /flagz and /configz; what is confidential is left out. Optional.
+	Flags func() map[string]string
+	// Logs is the folder that /logs shows. Optional.
+	Logs fs.FS
 
 	// Audit writes down who did what; nil writes nothing.
 	Audit *audit.Log
@@ -100,15 +108,6 @@ type Aggregator interface {
 	Serves(group, version string) bool
 	// Serve passes a request on as a user; it is false when the group version is not another server's.
 	Serve(w http.ResponseWriter, r *http.Request, group, version string, u user.Info) bool
-}
-
-// Check is one part of the server that can be unhealthy.
-type Check struct {
-	Name string
-	// Run returns why it is not healthy; it must return at once.
-	Run func() error
-	// ReadyOnly checks count for /readyz and not for /livez and /healthz.
-	ReadyOnly bool
 }
 
 // validate sets the defaults, once.

@@ -212,8 +212,7 @@ func (q *request) toKubelet(pod *corev1.Pod, path string, query url.Values) erro
 
 // open passes the request on and counts it while it lasts.
 func (q *request) open(target proxy.Target) {
-	q.metrics.streams(q.kind, q.path.sub, 1)
-	defer q.metrics.streams(q.kind, q.path.sub, -1)
+	defer q.streaming()()
 	q.proxy.Serve(q.w, q.r, target)
 }
 

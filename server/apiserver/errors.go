@@ -29,11 +29,13 @@ func statusOf(err error) metav1.Status {
 		}
 		return s
 	case errors.Is(err, store.ErrUnavailable):
-		return apierrors.NewServiceUnavailable(err.Error()).Status()
+		s := apierrors.NewServiceUnavailable(err.Error()).Status()
+		s.Details = &metav1.StatusDetails{RetryAfterSeconds: 1}
+		return s
 	case errors.Is(err, store.ErrCompacted):
 		return apierrors.NewResourceExpired(err.Error()).Status()
 	case errors.Is(err, context.DeadlineExceeded):
-		return apierrors.NewTimeoutError("request did not complete within the allotted timeout", 1).Status()
+		return apierrors.NewTimeoutError("request did not complete within the allotted timeout", 0).Status()
 	case errors.As(err, &encoding):
 		return notAcceptable(encoding.Error())
 	}
@@ -85,13 +87,10 @@ func join(list []string) string {
 	return out
 }
 
-// setRetryAfter tells when to come back, for the codes that mean it.
+// setRetryAfter tells when to come back, if the status says so. Clients that see the header send the request again by themselves, so an error that
+// is to be shown, as a budget that blocks an eviction, has none.
 func setRetryAfter(h http.Header, s *metav1.Status) {
 	if s.Details != nil && s.Details.RetryAfterSeconds > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(s.Details.RetryAfterSeconds)))
-		return
-	}
-	if s.Code == http.StatusTooManyRequests || s.Code == http.StatusServiceUnavailable {
-		h.Set("Retry-After", "1")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -33,7 +34,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	p.refine(query)
 	began := s.cfg.Now()
-	defer func() { s.finish(rw, r, &p, began) }()
+	defer func() { s.finish(rw, r, &p, query, began) }()
 	defer s.recover(rw, r)
 
 	id := r.Header.Get("Audit-Id")
@@ -52,7 +53,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		counter.Add(1)
 		defer counter.Add(-1)
-		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.RequestTimeout)
+		limit, err := requestTimeout(query, s.cfg.RequestTimeout)
+		if err != nil {
+			s.fail(rw, r, err)
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), limit)
 		defer cancel()
 		defer expire(ctx, w)()
 		r = r.WithContext(ctx)
@@ -60,6 +66,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := s.serve(rw, r, p, query); err != nil {
 		s.fail(rw, r, err)
 	}
+}
+
+// requestTimeout is the client's own (the query parameter timeout), but not longer than ours.
+func requestTimeout(query url.Values, longest time.Duration) (time.Duration, error) {
+	text := query.Get("timeout")
+	if text == "" {
+		return longest, nil
+	}
+	asked, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, apierrors.NewBadRequest(fmt.Sprintf("invalid timeout specified in the request URL - %v", err))
+	}
+	if asked <= 0 || asked > longest {
+		return longest, nil
+	}
+	return asked, nil
 }
 
 var (
@@ -197,7 +219,9 @@ func (s *Server) authenticate(r *http.Request, p *path) (user.Info, error) {
 }
 
 // isHealth names the paths that need no permission, so that they answer before there are any roles.
-func isHealth(path string) bool { return path == "/healthz" || path == "/livez" || path == "/readyz" }
+func isHealth(path string) bool {
+	return path == "/healthz" || path == "/livez" || path == "/readyz"
+}
 
 // userKey carries the user of a request that came in-process.
 type userKey struct{}
@@ -287,7 +311,7 @@ func (s *Server) serveResource(w *response, r *http.Request, p path, query url.V
 		return err
 	}
 	var err error
-	if q.accept, err = acceptOf(r); err != nil {
+	if q.accept, err = acceptOf(r, !kind.Virtual); err != nil {
 		return err
 	}
 	switch p.verb {
@@ -365,7 +389,7 @@ func (q *request) serveSubresource() error {
 		return errMethod()
 	}
 	var err error
-	if q.accept, err = acceptOf(q.r); err != nil {
+	if q.accept, err = acceptOf(q.r, q.hasTable()); err != nil {
 		return err
 	}
 	switch q.path.verb {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,6 +33,8 @@ type response struct {
 	// ticket is the seat that the request holds; stream is the user one of whose streams it is, "" if it is none.
 	ticket fairness.Ticket
 	stream string
+	// waited is how long the request was in a queue before its turn.
+	waited time.Duration
 	// heavy is what the encoding of a long answer has a place in; nil otherwise.
 	heavy heavy
 	// audit is nil when nothing is written down of the request; auditStart asks for the stage ResponseStarted.
@@ -140,7 +143,7 @@ func (s *Server) fail(w *response, r *http.Request, err error) {
 	if w.status != 0 {
 		return // the answer has begun
 	}
-	a, _ := acceptOf(r)
+	a, _ := acceptOf(r, true)
 	s.writeStatus(w, r, a.format, &status)
 }
 

@@ -2,12 +2,9 @@ package apiserver
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"sort"
-	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -46,6 +43,17 @@ func (s *Server) serveRoot(w *response, r *http.Request, u user.Info, query url.
 		return s.sendJSON(w, r, &s.cfg.Version)
 	case trimmed == "/openapi/v2" || trimmed == "/openapi/v3" || strings.HasPrefix(path, "/openapi/v3/"):
 		return s.serveOpenAPI(w, r, trimmed, query)
+	case trimmed == "/metrics/slis":
+		return s.serveSLIs(w, r)
+	case trimmed == "/statusz":
+		return s.serveZPage(w, r, s.statusz())
+	case trimmed == "/flagz" && s.cfg.Flags != nil:
+		return s.serveZPage(w, r, s.flagz())
+	case trimmed == "/configz" && s.cfg.Flags != nil:
+		return s.sendJSON(w, r, map[string]any{component: s.cfg.Flags()})
+	case (trimmed == "/logs" || strings.HasPrefix(path, "/logs/")) && s.cfg.Logs != nil:
+		http.StripPrefix("/logs/", http.FileServerFS(s.cfg.Logs)).ServeHTTP(w, r)
+		return nil
 	case trimmed == "/metrics":
 		promhttp.HandlerFor(s.gatherers, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 4}).ServeHTTP(w, r)
 		return nil
@@ -68,7 +76,7 @@ func (s *Server) serveRoot(w *response, r *http.Request, u user.Info, query url.
 
 func (s *Server) knownRoot(path string) bool {
 	switch strings.TrimSuffix(path, "/") {
-	case "/api", "/apis", "/version", "/healthz", "/livez", "/readyz", "/metrics", "/openapi/v2", "/openapi/v3":
+	case "/api", "/apis", "/version", "/healthz", "/livez", "/readyz", "/metrics", "/metrics/slis", "/openapi/v2", "/openapi/v3", "/statusz", "/flagz", "/configz", "/logs":
 		return true
 	}
 	return false
@@ -127,8 +135,19 @@ func serveDocument(w *response, r *http.Request, doc discovery.Document) error {
 
 // serveIndex lists the paths there are.
 func (s *Server) serveIndex(w *response, r *http.Request) error {
-	paths := []string{"/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics",
-		"/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"}
+	paths := []string{"/.well-known/openid-configuration", "/api", "/api/v1", "/apis", "/healthz", "/livez", "/metrics", "/metrics/slis",
+		"/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/statusz", "/version"}
+	if s.cfg.Flags != nil {
+		paths = append(paths, "/configz", "/flagz")
+	}
+	if s.cfg.Logs != nil {
+		paths = append(paths, "/logs")
+	}
+	for _, c := range s.checks() {
+		for _, kind := range c.endpoints() {
+			paths = append(paths, kind+"/"+c.Name)
+		}
+	}
 	seen := map[string]bool{}
 	for _, k := range s.cfg.Catalogue.Kinds() {
 		for _, v := range k.Versions {
@@ -143,78 +162,4 @@ func (s *Server) serveIndex(w *response, r *http.Request) error {
 	}
 	sort.Strings(paths)
 	return s.sendJSON(w, r, map[string][]string{"paths": paths})
-}
-
-// serveHealth answers healthz, livez and readyz, whole or one check.
-func (s *Server) serveHealth(w *response, r *http.Request, endpoint, one string, query url.Values) error {
-	exclude := slices.Clone(query["exclude"])
-	slices.Sort(exclude)
-	exclude = slices.Compact(exclude)
-	var report strings.Builder
-	failed, found := 0, one == ""
-	for _, c := range s.checks() {
-		if one != "" && c.Name != one || c.ReadyOnly && endpoint != "/readyz" {
-			continue
-		}
-		found = true
-		if i, excluded := slices.BinarySearch(exclude, c.Name); excluded && one == "" {
-			exclude = slices.Delete(exclude, i, i+1)
-			fmt.Fprintf(&report, "[+]%s excluded: ok\n", c.Name)
-			continue
-		}
-		if err := c.Run(); err == nil {
-			fmt.Fprintf(&report, "[+]%s ok\n", c.Name)
-		} else {
-			failed++
-			fmt.Fprintf(&report, "[-]%s failed: reason withheld\n", c.Name)
-			s.cfg.Log.Debug("health check failed", "endpoint", endpoint, "check", c.Name, "error", err)
-		}
-	}
-	if !found {
-		return errNoRoute()
-	}
-	if len(exclude) > 0 {
-		for i := range exclude {
-			exclude[i] = strconv.Quote(exclude[i])
-		}
-		fmt.Fprintf(&report, "warn: some health checks cannot be excluded: no matches for %s\n", strings.Join(exclude, ","))
-	}
-	h := w.Header()
-	h.Set("X-Content-Type-Options", "nosniff")
-	const plain = "text/plain; charset=utf-8"
-	name := strings.TrimPrefix(endpoint, "/")
-	if failed > 0 {
-		fmt.Fprintf(&report, "%s check failed\n", name)
-		return w.send(r, http.StatusInternalServerError, plain, []byte(report.String()))
-	}
-	if _, verbose := query["verbose"]; !verbose || one != "" {
-		return w.send(r, http.StatusOK, plain, []byte("ok"))
-	}
-	fmt.Fprintf(&report, "%s check passed\n", name)
-	return w.send(r, http.StatusOK, plain, []byte(report.String()))
-}
-
-// checks are the server's own and the configured ones.
-func (s *Server) checks() []Check {
-	checks := []Check{{Name: "ping", Run: func() error { return nil }}}
-	if s.cfg.Store != nil {
-		checks = append(checks, Check{Name: "etcd", ReadyOnly: true, Run: func() error {
-			select {
-			case <-s.cfg.Store.Ready():
-				return nil
-			default:
-				return fmt.Errorf("the store is not ready")
-			}
-		}})
-	}
-	checks = append(checks, s.cfg.Checks...)
-	checks = append(checks, Check{Name: "shutdown", ReadyOnly: true, Run: func() error {
-		select {
-		case <-s.stopping:
-			return fmt.Errorf("the server is shutting down")
-		default:
-			return nil
-		}
-	}})
-	return checks
 }

@@ -32,6 +32,8 @@ type Server struct {
 	inflight  inflight
 	streams   *streams
 	heavy     heavy
+	health    *health
+	started   time.Time
 	encodings *encodings
 	// stopping is closed when Run ends, to end watches and other streams.
 	stopping chan struct{}
@@ -50,6 +52,8 @@ func New(cfg Config) (*Server, error) {
 		public:    map[string]bool{"/cacerts": true},
 		streams:   newStreams(cfg.MaxStreams),
 		heavy:     newHeavy(),
+		health:    newHealth(),
+		started:   cfg.Now(),
 		encodings: newEncodings(),
 		stopping:  make(chan struct{}),
 	}

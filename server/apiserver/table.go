@@ -19,7 +19,7 @@ func (q *request) tableGVK() schema.GroupVersionKind {
 // respondTable answers with a table of one object.
 func (q *request) respondTable(code int, gvk schema.GroupVersionKind, obj runtime.Object) error {
 	o, ok := obj.(api.Object)
-	if !ok || q.foreignBody() || q.kind.Virtual {
+	if !ok || !q.hasTable() {
 		return errAccept(codec.Accepted) // a review is an answer, not an object that a table could show
 	}
 	// Columns are written for the stored version.
@@ -32,6 +32,20 @@ func (q *request) respondTable(code int, gvk schema.GroupVersionKind, obj runtim
 		return err
 	}
 	return q.sendTable(code, table)
+}
+
+// hasTable: what is answered can be shown in rows, which of subresources with a kind of their own only scales can.
+func (q *request) hasTable() bool {
+	return !q.kind.Virtual && (!q.foreignBody() || q.isScale())
+}
+
+func (q *request) isScale() bool { return q.sub != nil && q.sub.GVK.Kind == "Scale" }
+
+func (q *request) columns() []api.Column {
+	if q.isScale() {
+		return api.ScaleColumns
+	}
+	return q.kind.ColumnsOf(q.version)
 }
 
 func (q *request) respondTableList(meta metav1.ListMeta, items []api.Object) error {
@@ -67,7 +81,7 @@ func (q *request) table(meta metav1.ListMeta, items []api.Object) (*metav1.Table
 	default:
 		return nil, badQuery("includeObject", string(include))
 	}
-	columns, now := q.kind.ColumnsOf(q.version), q.cfg.Now()
+	columns, now := q.columns(), q.cfg.Now()
 	t := &metav1.Table{ListMeta: meta, Rows: make([]metav1.TableRow, len(items))}
 	// A kind that says how its name is shown (Events, default classes) does so itself.
 	named := slices.ContainsFunc(columns, func(c api.Column) bool { return c.Name == nameColumn.Name })
@@ -104,7 +118,7 @@ func (q *request) rowObject(include metav1.IncludeObjectPolicy, obj api.Object) 
 		if err != nil {
 			return runtime.RawExtension{}, err
 		}
-		raw, err := codec.Append(nil, codec.JSON, q.gvk(), served)
+		raw, err := codec.Append(nil, codec.JSON, q.bodyGVK(), served)
 		return runtime.RawExtension{Raw: raw}, err
 	}
 	partial, _ := partialOf(obj)

@@ -44,8 +44,7 @@ func (q *request) watch() error {
 		return err
 	}
 	defer w.Stop()
-	q.metrics.watching(q.kind, 1)
-	defer q.metrics.watching(q.kind, -1)
+	defer q.streaming()()
 	q.streams.watch(q.kind, 1)
 	defer q.streams.watch(q.kind, -1)
 	enc := newEventEncoder(q)
@@ -122,7 +121,7 @@ func (q *request) stream(w *registry.Watch, enc *eventEncoder, gone <-chan struc
 				return
 			}
 		}
-		q.metrics.sent(q.kind, len(batch))
+		q.metrics.sent(q.kind, q.version, len(batch))
 		if err := send(out); err != nil {
 			return
 		}

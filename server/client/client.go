@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/authentication/user"
 
+	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/registry"
 	"codeberg.org/skiff/skiff/server/store"
@@ -34,7 +36,9 @@ type Client struct {
 	authorizer Authorizer
 	user       user.Info
 	recorder   *Recorder
-	audit      Audit
+	// fieldManager overrides the one that follows from the user.
+	fieldManager string
+	audit        Audit
 }
 
 // Audit hears of every write that came to an end, with its verb (create, update, patch, delete) and how it went. It must
@@ -66,10 +70,12 @@ func (c *Client) As(u user.Info) *Client {
 	return &other
 }
 
+const serviceAccountPrefix = "system:serviceaccount:" + metav1.NamespaceSystem + ":"
+
 // ServiceAccount is the identity of a controller: a service account in kube-system.
 func ServiceAccount(name string) user.Info {
 	return &user.DefaultInfo{
-		Name:   "system:serviceaccount:kube-system:" + name,
+		Name:   serviceAccountPrefix + name,
 		Groups: []string{"system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"},
 	}
 }
@@ -231,8 +237,23 @@ func kindOf(c *api.Catalogue, obj api.Object) *api.Kind {
 	return c.ByObject(obj)
 }
 
-// manager is the field manager's name: the last part of the user's name, e.g. deployment-controller.
+// manager is the name under which upstream's component with these jobs manages fields, since tools filter on it: all controllers are the controller manager.
 func (c *Client) manager() string {
+	switch name := c.user.GetName(); {
+	case c.fieldManager != "":
+		return c.fieldManager
+	case strings.HasPrefix(name, serviceAccountPrefix):
+		return "kube-controller-manager"
+	case name == wellknown.UserScheduler, name == corev1.DefaultSchedulerName:
+		return "kube-scheduler"
+	case name == "system:apiserver":
+		return "kube-apiserver"
+	}
+	return c.component()
+}
+
+// component is the last part of the user's name, e.g. deployment-controller.
+func (c *Client) component() string {
 	name := c.user.GetName()
 	for i := len(name) - 1; i >= 0; i-- {
 		if name[i] == ':' {

@@ -39,6 +39,7 @@ type note struct {
 	gvk             schema.GroupVersionKind
 	namespace, name string
 	resourceVersion string
+	manager         string // of the fields
 	at              time.Time
 }
 
@@ -61,10 +62,10 @@ func (c *Client) Event(obj api.Object, kind, reason, format string, args ...any)
 		return
 	}
 	n := note{
-		series:    series{uid: obj.GetUID(), component: c.manager(), kind: kind, reason: reason, message: fmt.Sprintf(format, args...)},
+		series:    series{uid: obj.GetUID(), component: c.component(), kind: kind, reason: reason, message: fmt.Sprintf(format, args...)},
 		gvk:       k.GVK(),
 		namespace: obj.GetNamespace(), name: obj.GetName(), resourceVersion: obj.GetResourceVersion(),
-		at: c.recorder.now(),
+		manager: c.manager(), at: c.recorder.now(),
 	}
 	select {
 	case c.recorder.queue <- n:
@@ -87,8 +88,10 @@ func (r *Recorder) Run(ctx context.Context) error {
 }
 
 func (r *Recorder) write(ctx context.Context, n note) error {
+	as := *r.client
+	as.fieldManager = n.manager
 	if known := r.series[n.series]; known != nil {
-		next, err := r.client.Mutate(ctx, known, "", func(obj api.Object) error {
+		next, err := as.Mutate(ctx, known, "", func(obj api.Object) error {
 			event := obj.(*corev1.Event)
 			event.Count++
 			event.LastTimestamp = metav1.NewTime(n.at)
@@ -102,7 +105,7 @@ func (r *Recorder) write(ctx context.Context, n note) error {
 			return err
 		}
 	}
-	out, err := r.client.Create(ctx, n.event())
+	out, err := as.Create(ctx, n.event())
 	if err != nil {
 		return err
 	}

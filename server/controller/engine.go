@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -37,6 +38,10 @@ type Engine struct {
 	// byKind and all say which inputs a kind's events go to.
 	byKind map[*api.Kind][]route
 	all    []route
+
+	durations durations
+	// lost is when the watch ended, the zero time while it is followed, nil before Run.
+	lost atomic.Pointer[time.Time]
 
 	ctx     context.Context // Run's; set before any worker starts
 	workers sync.WaitGroup
@@ -84,7 +89,7 @@ func New(cfg Config) (*Engine, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	e := &Engine{client: cfg.Client, log: cfg.Log.With("component", "controllers"), now: cfg.Now, byKind: map[*api.Kind][]route{}}
+	e := &Engine{client: cfg.Client, log: cfg.Log.With("component", "controllers"), now: cfg.Now, byKind: map[*api.Kind][]route{}, durations: newDurations()}
 	names := map[string]bool{}
 	for _, c := range cfg.Controllers {
 		if c.Name == "" || c.Reconcile == nil || names[c.Name] {
@@ -105,6 +110,7 @@ func (e *Engine) add(c Controller, log *slog.Logger) error {
 	}
 	l := &loop{Controller: c, client: e.client.As(client.ServiceAccount(account)), log: log.With("component", c.Name)}
 	l.queue = newQueue(c.Workers, func() { e.workers.Go(func() { e.work(l) }) })
+	l.queue.waited, l.queue.worked = e.durations.waited.WithLabelValues(queueName(c.Name)), e.durations.worked.WithLabelValues(queueName(c.Name))
 	e.loops = append(e.loops, l)
 	for _, in := range c.Inputs {
 		r := route{l, in.Keys}
@@ -131,7 +137,9 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 	}
 	for ctx.Err() == nil {
-		if err := e.follow(ctx); err != nil && ctx.Err() == nil {
+		err := e.follow(ctx)
+		e.lost.Store(new(time.Now()))
+		if err != nil && ctx.Err() == nil {
 			e.log.Warn("The watch ended and all keys are taken up again", "error", err)
 			select {
 			case <-time.After(100 * time.Millisecond):
@@ -149,6 +157,7 @@ func (e *Engine) Run(ctx context.Context) error {
 
 // follow feeds the queues: first by all that exists in one snapshot, then by every change after it.
 func (e *Engine) follow(ctx context.Context) error {
+	e.lost.Store(new(time.Time{}))
 	snap := e.client.Snapshot()
 	opts := store.WatchOptions{From: snap.Revision(), Buffer: watchBuffer}
 	if len(e.all) == 0 {

@@ -3,6 +3,8 @@ package controller
 import (
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // queue holds the keys of one controller that are to be reconciled. A key is in it once, however often it is added; it is
@@ -14,14 +16,15 @@ type queue struct {
 
 	mu      sync.Mutex
 	ready   []string
-	dirty   map[string]bool        // in ready, or to be put there when its worker is done
-	running map[string]bool        // handed out
+	dirty   map[string]time.Time   // in ready, or to be put there when its worker is done; since when
+	running map[string]time.Time   // handed out, and when
 	timers  map[string]*time.Timer // runs asked for at a time
 	failed  map[string]int         // how often in a row, for back-off
 	active  int                    // workers
 	closed  bool
-	// adds and retries are counted for the metrics.
-	adds, retries int64
+	// adds and retries are counted for the metrics; waited and worked hear how many seconds each key was in the queue and at work, if they are set.
+	adds, retries  int64
+	waited, worked prometheus.Observer
 }
 
 // Back-off of a key that failed: doubled from the first to the last.
@@ -31,7 +34,7 @@ const (
 )
 
 func newQueue(workers int, start func()) *queue {
-	return &queue{workers: max(workers, 1), start: start, dirty: map[string]bool{}, running: map[string]bool{},
+	return &queue{workers: max(workers, 1), start: start, dirty: map[string]time.Time{}, running: map[string]time.Time{},
 		timers: map[string]*time.Timer{}, failed: map[string]int{}}
 }
 
@@ -44,12 +47,12 @@ func (q *queue) add(keys ...string) {
 }
 
 func (q *queue) addLocked(key string) {
-	if q.closed || q.dirty[key] {
+	if _, dirty := q.dirty[key]; dirty || q.closed {
 		return
 	}
-	q.dirty[key] = true
+	q.dirty[key] = time.Now()
 	q.adds++
-	if q.running[key] {
+	if _, running := q.running[key]; running {
 		return
 	}
 	q.ready = append(q.ready, key)
@@ -68,8 +71,12 @@ func (q *queue) next() (key string, ok bool) {
 		return "", false
 	}
 	key, q.ready = q.ready[0], q.ready[1:]
+	now := time.Now()
+	if q.waited != nil {
+		q.waited.Observe(now.Sub(q.dirty[key]).Seconds())
+	}
 	delete(q.dirty, key)
-	q.running[key] = true
+	q.running[key] = now
 	return key, true
 }
 
@@ -78,6 +85,9 @@ func (q *queue) next() (key string, ok bool) {
 func (q *queue) done(key string, after time.Duration, failed bool) (attempt int, backoff time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.worked != nil {
+		q.worked.Observe(time.Since(q.running[key]).Seconds())
+	}
 	delete(q.running, key)
 	if timer := q.timers[key]; timer != nil {
 		timer.Stop()
@@ -91,7 +101,7 @@ func (q *queue) done(key string, after time.Duration, failed bool) (attempt int,
 	} else {
 		delete(q.failed, key)
 	}
-	if q.dirty[key] {
+	if _, dirty := q.dirty[key]; dirty {
 		delete(q.dirty, key)
 		q.addLocked(key)
 	}

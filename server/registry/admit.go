@@ -34,10 +34,14 @@ func (r *Registry) admit(ctx context.Context, a *Attributes) error {
 	return r.admitOnce(ctx, a)
 }
 
-func (r *Registry) admitOnce(ctx context.Context, a *Attributes) error {
+func (r *Registry) admitOnce(ctx context.Context, a *Attributes) (err error) {
+	watch := r.metrics.start(typeAdmit, a.Verb)
+	defer func() { watch.step(err) }()
 	for i := range r.admission {
 		if p := &r.admission[i]; p.Admit != nil {
-			if err := p.Admit(ctx, a); err != nil {
+			err := p.Admit(ctx, a)
+			watch.plugin(p.Name, err)
+			if err != nil {
 				return statusError(a.Kind, "admission "+p.Name+" of", a.Name, err)
 			}
 		}
@@ -46,10 +50,14 @@ func (r *Registry) admitOnce(ctx context.Context, a *Attributes) error {
 }
 
 // validate runs the validating half.
-func (r *Registry) validate(ctx context.Context, a *Attributes) error {
+func (r *Registry) validate(ctx context.Context, a *Attributes) (err error) {
+	watch := r.metrics.start(typeValidate, a.Verb)
+	defer func() { watch.step(err) }()
 	for i := range r.admission {
 		if p := &r.admission[i]; p.Validate != nil {
-			if err := p.Validate(ctx, a); err != nil {
+			err := p.Validate(ctx, a)
+			watch.plugin(p.Name, err)
+			if err != nil {
 				return statusError(a.Kind, "admission "+p.Name+" of", a.Name, err)
 			}
 		}

@@ -50,10 +50,6 @@ func (r *Registry) create(ctx context.Context, req Request, sent api.Object, app
 
 // createOnce is the way of a new object: its metadata, defaults, admission, validation, storage. obj becomes the store's.
 func (r *Registry) createOnce(ctx context.Context, req Request, obj api.Object, applied bool) (_ api.Object, err error) {
-	// A dry run stores nothing, so it takes a version as upstream's does: clients send what another call has answered.
-	if obj.GetResourceVersion() != "" && !req.DryRun {
-		return nil, apierrors.NewBadRequest("resourceVersion should not be set on objects to be created")
-	}
 	if err := ensureNamespace(req, obj); err != nil {
 		return nil, err
 	}
@@ -73,6 +69,11 @@ func (r *Registry) createOnce(ctx context.Context, req Request, obj api.Object, 
 			return nil, store.ErrExists
 		}
 		return obj, nil
+	}
+	// A dry run stores nothing, so it takes a version as upstream's does: clients send what another call has answered. What admission and validation say
+	// comes first.
+	if obj.GetResourceVersion() != "" {
+		return nil, apierrors.NewBadRequest("resourceVersion should not be set on objects to be created")
 	}
 	if obj, err = req.Kind.ConvertTo(obj, req.Kind.Hub()); err != nil {
 		return nil, err

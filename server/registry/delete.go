@@ -138,7 +138,7 @@ func (r *Registry) applyDelete(ctx context.Context, req Request, old, next api.O
 	case gone:
 		return r.store.Delete(ctx, req.Kind, old.GetNamespace(), old.GetName(), revisionOf(old))
 	}
-	return r.store.Update(ctx, req.Kind, next, revisionOf(old))
+	return r.store.Update(store.WithReserve(ctx), req.Kind, next, revisionOf(old))
 }
 
 // decideDelete says what a delete does to old: next is the state to store (nil: none), gone that it leaves the store.

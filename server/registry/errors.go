@@ -14,8 +14,15 @@ import (
 	"codeberg.org/skiff/skiff/server/store"
 )
 
-// codeServiceUnavailable is the Status code of a store that cannot be reached.
-const codeServiceUnavailable = 503
+// Status codes of a store that cannot be reached, that did not say whether it has written, and that has no room.
+const (
+	codeServiceUnavailable  = 503
+	codeGatewayTimeout      = 504
+	codeInsufficientStorage = 507
+)
+
+// reasonInsufficientStorage is HTTP's word for it; Kubernetes has none.
+const reasonInsufficientStorage metav1.StatusReason = "InsufficientStorage"
 
 // What the API says in these cases; clients and tests compare the texts.
 const (
@@ -65,25 +72,31 @@ func statusError(k *api.Kind, verb, name string, err error) error {
 		return modified(k, name)
 	case errors.Is(err, store.ErrCompacted):
 		return apierrors.NewResourceExpired(textListTooOld)
+	case errors.Is(err, store.ErrOutcomeUnknown):
+		// No Retry-After: clients would send a create again that has taken effect.
+		return failure(k, name, codeGatewayTimeout, metav1.StatusReasonTimeout, 0, verb, err)
+	case errors.Is(err, store.ErrFull):
+		// Nor here: clients would wait for ten seconds in silence before they say why.
+		return failure(k, name, codeInsufficientStorage, reasonInsufficientStorage, 0, verb, err)
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrKindRemoved):
-		return unavailable(k, verb, name, err)
+		return failure(k, name, codeServiceUnavailable, metav1.StatusReasonServiceUnavailable, 1, verb, err)
 	case errors.Is(err, context.DeadlineExceeded):
-		return apierrors.NewTimeoutError(fmt.Sprintf("%s %s %q did not finish in time", verb, k.GroupResource(), name), 1)
+		return apierrors.NewTimeoutError(fmt.Sprintf("%s %s %q did not finish in time", verb, k.GroupResource(), name), 0)
 	case errors.Is(err, context.Canceled):
 		return err
 	}
 	return apierrors.NewInternalError(fmt.Errorf("%s %s %q: %w", verb, k.GroupResource(), name, err))
 }
 
-// unavailable is 503 with a Retry-After: the request may be sent again as it is.
-func unavailable(k *api.Kind, verb, name string, err error) error {
+// failure of the store. With retryAfter, in seconds, the request may be sent again as it is, and clients do so by themselves.
+func failure(k *api.Kind, name string, code int32, reason metav1.StatusReason, retryAfter int32, verb string, err error) error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{
 		Status:  metav1.StatusFailure,
-		Code:    codeServiceUnavailable,
-		Reason:  metav1.StatusReasonServiceUnavailable,
+		Code:    code,
+		Reason:  reason,
 		Message: fmt.Sprintf("%s %s %q: %v", verb, k.GroupResource(), name, err),
 		Details: &metav1.StatusDetails{
-			Group: k.Group, Kind: k.Plural, Name: name, RetryAfterSeconds: 1,
+			Group: k.Group, Kind: k.Plural, Name: name, RetryAfterSeconds: retryAfter,
 		},
 	}}
 }

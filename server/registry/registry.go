@@ -3,9 +3,11 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -51,6 +53,8 @@ type Config struct {
 	Now func() time.Time
 	// Log; default slog.Default().
 	Log *slog.Logger
+	// Metrics registers how long admission takes; nil counts nothing.
+	Metrics prometheus.Registerer
 }
 
 // Registry is safe for concurrent use.
@@ -61,6 +65,7 @@ type Registry struct {
 	actions   map[actionKey]Action
 	now       func() time.Time
 	log       *slog.Logger
+	metrics   *metrics
 }
 
 // New wires a registry.
@@ -81,6 +86,10 @@ func New(c Config) (*Registry, error) {
 		actions:   map[actionKey]Action{},
 		now:       c.Now,
 		log:       c.Log.With("component", "registry"),
+	}
+	var err error
+	if r.metrics, err = newMetrics(c.Metrics); err != nil {
+		return nil, fmt.Errorf("registry: register metrics: %w", err)
 	}
 	for _, a := range c.Actions {
 		r.actions[actionKey{a.Group, a.Resource, a.Subresource}] = a

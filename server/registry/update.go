@@ -230,6 +230,9 @@ func (u *update) store(ctx context.Context, obj, old api.Object) (api.Object, er
 	if err != nil {
 		return nil, err
 	}
+	if u.req.Subresource == "status" || u.opts.Internal {
+		ctx = store.WithReserve(ctx)
+	}
 	out, err := u.r.store.Update(ctx, u.req.Kind, hub, revisionOf(old))
 	if stored = err == nil; !stored {
 		return nil, err

@@ -23,6 +23,10 @@ func (s *Scheduler) apply(ctx context.Context, d decision) {
 		s.beside(ctx, func() { s.bind(ctx, d) })
 		return
 	}
+	s.metrics.attempted(resultUnschedulable, time.Since(d.began))
+	if len(d.victims) > 0 {
+		s.metrics.preemption(len(d.victims))
+	}
 	s.backlog.wait(d.pod.key, d.wakes)
 	s.cluster.nominate(d.pod, d.nominate)
 	for _, victim := range d.victims {
@@ -72,13 +76,19 @@ func (s *Scheduler) beside(ctx context.Context, write func()) {
 
 func (s *Scheduler) bind(ctx context.Context, d decision) {
 	pod := d.pod.Pod
-	if err := s.api.bind(ctx, pod, d.node); err != nil {
+	binding := time.Now()
+	err := s.api.bind(ctx, pod, d.node)
+	s.metrics.step("Bind", err, time.Since(binding))
+	if err != nil {
+		s.metrics.attempted(resultError, time.Since(d.began))
 		if !apierrors.IsNotFound(err) && ctx.Err() == nil {
 			s.log.Warn("A pod was not bound and is tried again", "pod", d.pod.key, "node", d.node, "error", err)
 		}
 		s.failed(outcome{d.pod.key, pod.UID})
 		return
 	}
+	s.metrics.attempted(resultScheduled, time.Since(d.began))
+	s.metrics.tries.Observe(float64(d.attempts))
 	s.api.event(pod, corev1.EventTypeNormal, "Scheduled", fmt.Sprintf("Successfully assigned %s to %s", d.pod.key, d.node))
 }
 

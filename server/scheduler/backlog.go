@@ -78,6 +78,14 @@ func (b *backlog) remove(key string) {
 	}
 }
 
+// attempts is how often a pod was taken up.
+func (b *backlog) attempts(key string) int {
+	if it := b.items[key]; it != nil {
+		return it.attempts
+	}
+	return 0
+}
+
 // next takes the first ready pod. It is away (decided on, being bound) until it is removed or sent to wait.
 func (b *backlog) next(now time.Time) *podInfo {
 	if len(b.ready.items) == 0 {

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 )
@@ -40,6 +41,10 @@ type decision struct {
 	node string
 	// looked is how many nodes were looked at, from the one where the look began.
 	looked int
+
+	// began is when the scheduler took the pod up, for the attempts-th time; decide does not set them.
+	began    time.Time
+	attempts int
 
 	message  string
 	wakes    change

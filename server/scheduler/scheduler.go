@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -46,6 +47,10 @@ type Scheduler struct {
 	// outcomes of bindings and evictions that failed, for Run's goroutine.
 	outcomes []outcome
 	told     chan struct{}
+
+	metrics *metrics
+	// lost is when the watch ended, the zero time while it is followed, nil before Run.
+	lost atomic.Pointer[time.Time]
 }
 
 // outcome of a binding or an eviction that failed: whose.
@@ -70,14 +75,16 @@ func New(cfg Config) (*Scheduler, error) {
 
 func newScheduler(cfg Config, w writer) *Scheduler {
 	return &Scheduler{client: cfg.Client, api: w, log: cfg.Log.With("component", "scheduler"), now: cfg.Now,
-		slots: make(chan struct{}, maxWrites), told: make(chan struct{}, 1), refusing: map[string][]decision{}}
+		slots: make(chan struct{}, maxWrites), told: make(chan struct{}, 1), refusing: map[string][]decision{}, metrics: newMetrics()}
 }
 
 // Run places pods until ctx ends, and returns when the last write has ended. The store must be ready.
 func (s *Scheduler) Run(ctx context.Context) error {
 	defer s.writes.Wait()
 	for ctx.Err() == nil {
-		if err := s.follow(ctx); err != nil && ctx.Err() == nil {
+		err := s.follow(ctx)
+		s.lost.Store(new(time.Now()))
+		if err != nil && ctx.Err() == nil {
 			s.log.Warn("The watch ended and the cluster is read again", "error", err)
 			select {
 			case <-time.After(100 * time.Millisecond):
@@ -90,6 +97,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 
 // follow reads the cluster from one snapshot and then keeps up with it, placing pods in between.
 func (s *Scheduler) follow(ctx context.Context) error {
+	s.lost.Store(new(time.Time{}))
 	s.writes.Wait() // what was being bound is bound or not, and the snapshot tells
 	snap := s.client.Snapshot()
 	opts := store.WatchOptions{From: snap.Revision(), Buffer: watchBuffer}
@@ -132,6 +140,8 @@ func (s *Scheduler) loop(ctx context.Context, watch *store.Watch) error {
 			s.take(batch)
 		case <-s.told:
 			s.settle()
+		case answer := <-s.metrics.ask:
+			answer <- s.backlog.count()
 		case <-timer.C:
 			s.backlog.expire(s.now())
 		case <-ctx.Done():
@@ -147,7 +157,10 @@ func (s *Scheduler) placeReady(ctx context.Context, events <-chan []*store.Event
 		if p == nil {
 			return true
 		}
+		began := time.Now()
 		d := decide(s.cluster, p, s.start)
+		s.metrics.algorithm.Observe(time.Since(began).Seconds())
+		d.began, d.attempts = began, s.backlog.attempts(p.key)
 		if n := len(s.cluster.nodes); n > 0 {
 			s.start = (s.start + d.looked) % n
 		}

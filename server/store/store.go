@@ -90,8 +90,10 @@ type Store struct {
 	commands chan func()
 	// commit has room for one: etcd's backend has much to commit, uncommitted bytes of it since it was last told.
 	commit      chan struct{}
-	uncommitted int
-	ran         atomic.Bool
+	uncommitted atomic.Int64
+	// committing: a commit is asked for at a time that has come soon.
+	committing atomic.Bool
+	ran        atomic.Bool
 }
 
 // New checks the configuration. It opens nothing: Run does.

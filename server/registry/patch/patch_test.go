@@ -123,6 +123,25 @@ func run(mediaType, body string, o patch.Options, current runtime.Object) (runti
 	return f(current)
 }
 
+// A configuration with very many entries is refused before it costs anything.
+func TestApplyOfTooMany(t *testing.T) {
+	data := map[string]string{}
+	for i := range 20_001 {
+		data[fmt.Sprint(i)] = ""
+	}
+	body := show(map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "a"}, "data": data})
+	var kind *api.Kind
+	for _, k := range api.BuiltIn() {
+		if k.Kind == "ConfigMap" {
+			kind = k
+		}
+	}
+	_, err := run(apply, body, patch.Options{Kind: kind, Version: kind.Hub(), FieldManager: "m"}, nil)
+	if !apierrors.IsRequestEntityTooLargeError(err) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestStrategicOnCustomKind(t *testing.T) {
 	_, _, err := patch.New(strategic, []byte(`{}`), patch.Options{Kind: registrytest.Widget()})
 	if apierrors.ReasonForError(err) != metav1.StatusReasonUnsupportedMediaType {
