@@ -271,9 +271,9 @@ func (u *update) prepare(ctx context.Context, a *Attributes, obj, old api.Object
 		if k.PrepareUpdate != nil {
 			k.PrepareUpdate(obj, old)
 		}
-		for _, text := range fields.Drop(obj, old) {
-			a.Warnf("%s", text)
-		}
+	}
+	for _, text := range fields.Drop(obj, old) {
+		a.Warnf("%s", text)
 	}
 	if err := invalid(u.req.Kind, obj.GetName(), u.check(obj, old)); err != nil {
 		return false, err

@@ -36,6 +36,7 @@ type cluster struct {
 
 	classes      objects[*storagev1.StorageClass]
 	csiNodes     objects[*storagev1.CSINode]
+	csiDrivers   objects[*storagev1.CSIDriver]
 	attachments  objects[*storagev1.VolumeAttachment]
 	deviceClaims objects[*resourcev1.ResourceClaim]
 }
@@ -87,7 +88,7 @@ func newCluster() *cluster {
 		evicting: map[string]types.UID{},
 		images:   map[string]int{}, namespaces: map[string]labels.Set{}, services: objects[*corev1.Service]{},
 		budgets: objects[*policyv1.PodDisruptionBudget]{}, claims: objects[*corev1.PersistentVolumeClaim]{},
-		volumes: objects[*corev1.PersistentVolume]{}, classes: objects[*storagev1.StorageClass]{}, csiNodes: objects[*storagev1.CSINode]{},
+		volumes: objects[*corev1.PersistentVolume]{}, classes: objects[*storagev1.StorageClass]{}, csiNodes: objects[*storagev1.CSINode]{}, csiDrivers: objects[*storagev1.CSIDriver]{},
 		attachments: objects[*storagev1.VolumeAttachment]{}, deviceClaims: objects[*resourcev1.ResourceClaim]{}}
 }
 

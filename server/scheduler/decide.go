@@ -20,6 +20,7 @@ type cycle struct {
 	features []string
 	taken    bool               // a claim of one pod, by another
 	attach   map[csiVolume]bool // what the pod's node has to attach
+	drivers  []string           // that the node has to have
 	zones    []zone
 	devices  []*nodeaffinity.LazyErrorNodeSelector
 	// unallocated: devices are claimed that nobody has allocated for the pod.

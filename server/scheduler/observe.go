@@ -23,7 +23,7 @@ type state struct {
 
 // watched are the kinds the scheduler sees; those that the catalogue does not have are left out.
 var watched = []api.Object{&corev1.Node{}, &corev1.Namespace{}, &corev1.Service{}, &policyv1.PodDisruptionBudget{},
-	&corev1.PersistentVolume{}, &corev1.PersistentVolumeClaim{}, &storagev1.StorageClass{}, &storagev1.CSINode{}, &storagev1.VolumeAttachment{},
+	&corev1.PersistentVolume{}, &corev1.PersistentVolumeClaim{}, &storagev1.StorageClass{}, &storagev1.CSINode{}, &storagev1.CSIDriver{}, &storagev1.VolumeAttachment{},
 	&resourcev1.ResourceClaim{}, &corev1.Pod{}}
 
 // observe takes a change over and returns what it changes for pods that wait.
@@ -60,6 +60,9 @@ func (s *state) observe(t store.EventType, obj, old api.Object) change {
 		return volumeChange
 	case *storagev1.CSINode:
 		put(s.cluster.csiNodes, o, gone)
+		return volumeChange
+	case *storagev1.CSIDriver:
+		put(s.cluster.csiDrivers, o, gone)
 		return volumeChange
 	case *storagev1.VolumeAttachment:
 		put(s.cluster.attachments, o, gone)

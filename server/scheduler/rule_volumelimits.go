@@ -1,20 +1,36 @@
 package scheduler
 
-import corev1 "k8s.io/api/core/v1"
+import (
+	"slices"
 
-// volumeLimits: a CSI driver attaches so many volumes to a node, as its CSINode tells.
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+)
+
+// volumeLimits: a CSI driver attaches so many volumes to a node, as its CSINode tells; and some drivers ask that pods go only where they run.
 var volumeLimits = rule{
 	name: "NodeVolumeLimits", wakes: nodeAdded | podGone | volumeChange,
 	prepare: func(c *cycle) (bool, *rejection) {
-		if len(c.cluster.csiNodes) == 0 {
+		if len(c.cluster.csiNodes)+len(c.cluster.csiDrivers) == 0 {
 			return false, nil
 		}
 		c.attach = map[csiVolume]bool{}
 		c.cluster.addCSI(c.pod.Pod, c.attach)
+		for v := range c.attach {
+			if c.cluster.wantsDriver(v.driver) && !slices.Contains(c.drivers, v.driver) {
+				c.drivers = append(c.drivers, v.driver)
+			}
+		}
+		slices.Sort(c.drivers)
 		return len(c.attach) > 0, nil
 	},
 	filter: func(c *cycle, n *nodeInfo) *rejection {
 		node := c.cluster.csiNodes[""][n.name]
+		for _, name := range c.drivers {
+			if node == nil || !slices.ContainsFunc(node.Spec.Drivers, func(d storagev1.CSINodeDriver) bool { return d.Name == name }) {
+				return no(false, name+" CSI driver is not installed on the node")
+			}
+		}
 		if node == nil {
 			return nil
 		}
@@ -47,6 +63,12 @@ var volumeLimits = rule{
 }
 
 var tooManyVolumes = no(false, "node(s) exceed max volume count")
+
+// wantsDriver says whether pods with volumes of the driver go only to nodes that have it.
+func (cl *cluster) wantsDriver(name string) bool {
+	d := cl.csiDrivers[""][name]
+	return d != nil && d.Spec.PreventPodSchedulingIfMissing != nil && *d.Spec.PreventPodSchedulingIfMissing
+}
 
 // csiVolume is counted once, however many pods of a node use it.
 type csiVolume struct{ driver, handle string }

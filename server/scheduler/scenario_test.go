@@ -120,7 +120,7 @@ func (w *world) parse(doc string) api.Object {
 	}
 	obj, ok := map[string]api.Object{"Pod": &corev1.Pod{}, "Node": &corev1.Node{}, "Namespace": &corev1.Namespace{}, "Service": &corev1.Service{},
 		"PodDisruptionBudget": &policyv1.PodDisruptionBudget{}, "PersistentVolume": &corev1.PersistentVolume{},
-		"PersistentVolumeClaim": &corev1.PersistentVolumeClaim{}, "StorageClass": &storagev1.StorageClass{}, "CSINode": &storagev1.CSINode{},
+		"PersistentVolumeClaim": &corev1.PersistentVolumeClaim{}, "StorageClass": &storagev1.StorageClass{}, "CSINode": &storagev1.CSINode{}, "CSIDriver": &storagev1.CSIDriver{},
 		"VolumeAttachment": &storagev1.VolumeAttachment{}, "ResourceClaim": &resourcev1.ResourceClaim{}}[head.Kind]
 	if !ok {
 		w.Fatalf("unknown kind in %s", doc)
