@@ -127,6 +127,7 @@ func runServer(ctx context.Context, args []string) error {
 	node.Log, srv.Log = log, log
 	srv.Paths, srv.NodeName, srv.Features = node.Paths, node.NodeName, node.Features
 	srv.Flags = func() map[string]string { return server.RedactedFlags(flags) }
+	follow := srv.AdvertiseAddress == "" && node.Addresses != nil
 	if srv.AdvertiseAddress == "" {
 		srv.AdvertiseAddress = node.NodeIPs[0]
 	}
@@ -134,13 +135,19 @@ func runServer(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if follow {
+		defer node.Addresses.OnEvent(func(bool) { s.SetAdvertiseAddress(node.Addresses.List()[0]) })()
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.Run(ctx) })
 	g.Go(func() error { return announce(ctx, s.Ready(), log) })
 	g.Go(func() error { return profile.Serve(ctx, *debug) })
 	g.Go(func() error { return memory.Trim(ctx) })
-	if !*disableAgent {
+	switch {
+	case !*disableAgent:
 		g.Go(func() error { return runLocalAgent(ctx, s, node) })
+	case follow:
+		g.Go(func() error { return node.Addresses.Run(ctx) })
 	}
 	return g.Wait()
 }
@@ -180,10 +187,16 @@ func runLocalAgent(ctx context.Context, s *server.Server, node agent.Config) err
 
 func localMembership(s *server.Server, node agent.Config) (*agent.Membership, error) {
 	c := s.Cluster()
+	serving := s.KubeletServing(node.NodeName, func() []string {
+		if node.Addresses != nil {
+			return node.Addresses.Strings()
+		}
+		return node.NodeIPs
+	})
 	return (&agent.Membership{
 		Kubelet: s.LocalClient(wellknown.UserNodePrefix+node.NodeName, wellknown.GroupNodes),
 		Proxy:   s.LocalClient(wellknown.UserProxy),
-		Serving: s.KubeletServing(node.NodeName, node.NodeIPs).GetCertificate, ClientCAs: s.CA().Pool(),
+		Serving: serving.GetCertificate, Renew: serving.Renew, ClientCAs: s.CA().Pool(),
 		ClusterDomain: c.ClusterDomain,
 	}).WithNetwork(c.ClusterCIDRs, c.ServiceCIDRs, c.ClusterDNS)
 }

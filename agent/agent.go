@@ -134,7 +134,7 @@ func (a *Agent) publishVTEP(ctx context.Context, value string) error {
 
 func (a *Agent) wireKubelet() (err error) {
 	cfg := kubelet.Config{
-		NodeName: a.cfg.NodeName, NodeIPs: a.settings.ips, Paths: a.cfg.Paths, Client: a.client,
+		NodeName: a.cfg.NodeName, NodeIPs: a.cfg.Addresses.List, Paths: a.cfg.Paths, Client: a.client,
 		Runtime: a.containers, Images: a.images, Network: a.network,
 		ResolvConf: a.cfg.ResolvConf, Labels: a.settings.labels, Taints: a.settings.taints,
 		MaxPods: a.cfg.MaxPods, PodPIDs: max(0, a.cfg.PodPIDs), SeccompDefault: a.cfg.SeccompDefault, AllowedSysctls: a.cfg.AllowedUnsafeSysctls,
@@ -218,6 +218,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	run("image socket", func(ctx context.Context) error {
 		return imageapi.Serve(ctx, ImageSocket(a.cfg.Paths), imageapi.Handler(a.images, a.imageInUse))
 	})
+	defer a.cfg.Addresses.OnEvent(a.addressEvent)()
+	run("addresses", a.cfg.Addresses.Run)
 	run("iptables rules", a.rules.Run)
 	run("service proxy", a.proxy.Run)
 	if a.member != nil {
@@ -227,6 +229,18 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	run("kubelet", a.kubelet.Run)
 	return g.Wait()
+}
+
+// addressEvent passes on what happened to the machine's addresses.
+func (a *Agent) addressEvent(changed bool) {
+	a.network.SetNodeIPs(a.cfg.Addresses.List())
+	if !changed {
+		return
+	}
+	a.kubelet.NodeChanged()
+	if a.member != nil && a.member.Renew != nil {
+		a.member.Renew()
+	}
 }
 
 // ImageSocket is where `skiff image` finds the daemon.

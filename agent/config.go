@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -20,14 +19,17 @@ import (
 
 	"codeberg.org/skiff/skiff/agent/dns"
 	"codeberg.org/skiff/skiff/internal/features"
+	"codeberg.org/skiff/skiff/internal/nodeaddr"
 	"codeberg.org/skiff/skiff/internal/wellknown"
 )
 
 // Config of an Agent. Flags parse straight into it; New checks it once and never changes it afterwards.
 type Config struct {
-	Paths       wellknown.Paths
-	NodeName    string
-	NodeIPs     []string
+	Paths    wellknown.Paths
+	NodeName string
+	NodeIPs  []string
+	// Addresses are those of now; nil: NodeIPs, for ever.
+	Addresses   *nodeaddr.Addresses
 	NodeLabels  []string
 	NodeTaints  []string
 	CgroupRoot  string
@@ -58,6 +60,8 @@ type Membership struct {
 	// Serving is the kubelet's certificate; ClientCAs verify who calls it.
 	Serving   func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	ClientCAs *x509.CertPool
+	// Renew, when set, gets a certificate for the addresses that the node has now.
+	Renew func()
 
 	ClusterCIDRs, ServiceCIDRs []netip.Prefix
 	ClusterDNS                 []netip.Addr
@@ -128,35 +132,13 @@ func (c *Config) Complete() (err error) {
 		return fmt.Errorf("--node-name %q: %s", c.NodeName, strings.Join(errs, "; "))
 	}
 	if len(c.NodeIPs) == 0 {
-		addr, err := outgoingAddress()
-		if err != nil {
+		var err error
+		if c.Addresses, err = nodeaddr.Detect(); err != nil {
 			return fmt.Errorf("find out the node's address (set --node-ip): %w", err)
 		}
-		c.NodeIPs = []string{addr}
+		c.NodeIPs = c.Addresses.Strings()
 	}
 	return nil
-}
-
-// outgoingAddress is the source address of the default route; no packet is sent. A machine without one uses its first global address.
-func outgoingAddress() (string, error) {
-	for _, target := range []string{"192.0.2.1:9", "[2001:db8::1]:9"} { // documentation addresses, RFC 5737 and 3849
-		conn, err := net.Dial("udp", target)
-		if err != nil {
-			continue
-		}
-		defer conn.Close()
-		return conn.LocalAddr().(*net.UDPAddr).IP.String(), nil
-	}
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return "", err
-	}
-	for _, a := range addrs {
-		if p, ok := a.(*net.IPNet); ok && p.IP.IsGlobalUnicast() {
-			return p.IP.String(), nil
-		}
-	}
-	return "", errors.New("no interface has an address")
 }
 
 // settings is what the flags mean.
@@ -176,6 +158,9 @@ func (c *Config) validate() (s settings, err error) {
 			return s, fmt.Errorf("--node-ip: %w", err)
 		}
 		s.ips = append(s.ips, addr)
+	}
+	if c.Addresses == nil {
+		c.Addresses = nodeaddr.Fixed(s.ips)
 	}
 	if s.upstream, err = dns.ParseServers(c.DNSUpstreams); err != nil {
 		return s, fmt.Errorf("--cluster-dns-upstream: %w", err)

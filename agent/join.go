@@ -19,7 +19,8 @@ func Join(ctx context.Context, cfg Config, server, token string) error {
 		return err
 	}
 	log := cfg.Log.With("component", "join")
-	id, err := join.Open(ctx, join.Config{Server: server, Token: token, NodeName: cfg.NodeName, Addresses: func() []string { return cfg.NodeIPs },
+	addresses := cfg.Addresses.Strings
+	id, err := join.Open(ctx, join.Config{Server: server, Token: token, NodeName: cfg.NodeName, Addresses: addresses,
 		Dir: cfg.Paths.AgentTLS(), Now: cfg.Now, Log: log,
 		After: func(d time.Duration) <-chan time.Time { return wallclock.After(ctx, d) }})
 	if err != nil {
@@ -35,7 +36,7 @@ func Join(ctx context.Context, cfg Config, server, token string) error {
 	c := id.Cluster()
 	member, err := (&Membership{
 		Kubelet: id.RESTConfig(balancer.Dial), Proxy: id.ProxyRESTConfig(balancer.Dial),
-		Serving: id.Serving, ClientCAs: id.Roots(), ClusterDomain: c.ClusterDomain,
+		Serving: id.Serving, Renew: id.Renew, ClientCAs: id.Roots(), ClusterDomain: c.ClusterDomain,
 	}).WithNetwork(c.ClusterCIDRs, c.ServiceCIDRs, c.ClusterDNS)
 	if err != nil {
 		return err

@@ -108,7 +108,7 @@ func ensureRole(ctx context.Context, c *client.Client, want api.Object) error {
 // machine can reach the server, as in tests of operators.
 func (s *Server) publishAddress(ctx context.Context) error {
 	name, protocol, port := "https", corev1.ProtocolTCP, int32(s.cfg.Port)
-	ready, address := true, netip.MustParseAddr(s.cfg.AdvertiseAddress)
+	ready, address := true, s.advertised()
 	if address.IsLoopback() || address.IsUnspecified() || address.IsLinkLocalUnicast() || address.IsLinkLocalMulticast() {
 		s.cfg.Log.Warn("pods cannot reach this server: the advertised address cannot be an endpoint", "address", address)
 		return nil

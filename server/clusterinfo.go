@@ -18,7 +18,7 @@ import (
 func (s *Server) publishClusterInfo(ctx context.Context) error {
 	config := clientcmdapi.NewConfig()
 	config.Clusters[""] = &clientcmdapi.Cluster{
-		Server: "https://" + net.JoinHostPort(s.cfg.AdvertiseAddress, strconv.Itoa(s.cfg.Port)), CertificateAuthorityData: s.ca.PEM(),
+		Server: "https://" + net.JoinHostPort(s.advertised().String(), strconv.Itoa(s.cfg.Port)), CertificateAuthorityData: s.ca.PEM(),
 	}
 	text, err := clientcmd.Write(*config)
 	if err != nil {

@@ -110,7 +110,7 @@ func TestServingNames(t *testing.T) {
 		t.Error("a node got the address of an earlier one because it claims it")
 	}
 
-	cert, err := s.KubeletServing("n1", []string{"192.0.2.11"}).Get()
+	cert, err := s.KubeletServing("n1", func() []string { return []string{"192.0.2.11"} }).Get()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -76,7 +76,7 @@ func (s *Server) secret(flag, file string) (string, error) {
 func (s *Server) joinCluster() joinapi.Cluster {
 	c := s.Cluster()
 	return joinapi.Cluster{ClusterCIDRs: c.ClusterCIDRs, ServiceCIDRs: c.ServiceCIDRs, ClusterDNS: c.ClusterDNS, ClusterDomain: c.ClusterDomain,
-		Servers: []string{net.JoinHostPort(s.cfg.AdvertiseAddress, strconv.Itoa(s.cfg.Port))}}
+		Servers: []string{net.JoinHostPort(s.advertised().String(), strconv.Itoa(s.cfg.Port))}}
 }
 
 // dialNode connects through the node's tunnel, or directly when it has none: the node of this machine, or one that is being set up.

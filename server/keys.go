@@ -62,7 +62,7 @@ func (s *Server) clusterData() string {
 func (s *Server) servingLeaf() pki.Leaf {
 	names, addresses := hostNames(append([]string{
 		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + s.cfg.ClusterDomain,
-		"localhost", s.cfg.NodeName, "127.0.0.1", "::1", s.cfg.AdvertiseAddress, s.network.apiService.String(),
+		"localhost", s.cfg.NodeName, "127.0.0.1", "::1", s.advertised().String(), s.network.apiService.String(),
 	}, s.cfg.TLSSANs...))
 	leaf := pki.Leaf{CommonName: "kube-apiserver", DNSNames: names, Server: true}
 	for _, a := range addresses {
@@ -83,9 +83,9 @@ func (s *Server) kubeletTLS() *tls.Config {
 func (s *Server) CA() *pki.CA { return s.ca }
 
 // KubeletServing is the serving certificate of the kubelet in this process.
-func (s *Server) KubeletServing(node string, hosts []string) *pki.Rotating {
+func (s *Server) KubeletServing(node string, hosts func() []string) *pki.Rotating {
 	return pki.NewRotating(s.kubeletCA, func() pki.Leaf {
-		names, addresses := hostNames(append([]string{node, "localhost", "127.0.0.1"}, hosts...))
+		names, addresses := hostNames(append([]string{node, "localhost", "127.0.0.1"}, hosts()...))
 		leaf := pki.Leaf{CommonName: wellknown.UserNodePrefix + node, Organizations: []string{wellknown.GroupNodes}, DNSNames: names, Server: true}
 		for _, a := range addresses {
 			leaf.IPs = append(leaf.IPs, net.IP(a.AsSlice()))

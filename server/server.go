@@ -8,9 +8,11 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -41,6 +43,9 @@ import (
 type Server struct {
 	cfg     Config
 	network network
+	// address is the advertised one; moved says that it has changed.
+	address atomic.Pointer[netip.Addr]
+	moved   chan struct{}
 
 	keys    *pki.Folder
 	ca      *pki.CA
@@ -85,7 +90,9 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, network: n, ready: make(chan struct{})}
+	s := &Server{cfg: cfg, network: n, ready: make(chan struct{}), moved: make(chan struct{}, 1)}
+	advertised := netip.MustParseAddr(cfg.AdvertiseAddress) // validated
+	s.address.Store(&advertised)
 	for _, wire := range []func() error{s.loadKeys, s.wireStore, s.wireAPI, s.wireLoops} {
 		if err := wire(); err != nil {
 			return nil, err
@@ -136,7 +143,7 @@ func (s *Server) jwksURI() string {
 	if s.cfg.ServiceAccountJWKSURI != "" {
 		return s.cfg.ServiceAccountJWKSURI
 	}
-	return "https://" + net.JoinHostPort(s.cfg.AdvertiseAddress, strconv.Itoa(s.cfg.Port)) + "/openid/v1/jwks"
+	return "https://" + net.JoinHostPort(s.advertised().String(), strconv.Itoa(s.cfg.Port)) + "/openid/v1/jwks"
 }
 
 func (s *Server) jwks() []byte {
@@ -198,6 +205,7 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil // ctx ended
 		}
 		g.Go(func() error { return s.engine.Run(ctx) })
+		g.Go(func() error { return s.followAddress(ctx) })
 		s.runExtensions(ctx, g.Go)
 		if !s.cfg.DisableScheduler {
 			g.Go(func() error { return s.scheduler.Run(ctx) })

@@ -78,8 +78,9 @@ type HostPorts interface {
 // Config of a Kubelet.
 type Config struct {
 	NodeName string
-	NodeIPs  []netip.Addr
-	Paths    wellknown.Paths
+	// NodeIPs are the node's addresses of now.
+	NodeIPs func() []netip.Addr
+	Paths   wellknown.Paths
 	// Client of the API; nil: only static pods run.
 	Client  kubernetes.Interface
 	Runtime Runtime

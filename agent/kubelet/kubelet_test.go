@@ -46,7 +46,7 @@ func newRig(t *testing.T, client kubernetes.Interface) *rig {
 	}
 	root := t.TempDir()
 	r := &rig{t: t, rt: newFakeRuntime(), client: client}
-	r.cfg = Config{NodeName: "n1", NodeIPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
+	r.cfg = Config{NodeName: "n1", NodeIPs: func() []netip.Addr { return []netip.Addr{netip.MustParseAddr("192.0.2.1")} },
 		Paths:   wellknown.Paths{Data: filepath.Join(root, "data"), Run: filepath.Join(root, "run"), Config: root, Log: filepath.Join(root, "log")},
 		Runtime: r.rt, Images: newFakeImages(root), Network: &fakeNetwork{}, ClusterDNS: []string{"10.43.0.10"}, Version: "v0.1.0",
 		Log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: logLevel()}))}

@@ -125,7 +125,7 @@ func (n *node) fill(obj *corev1.Node, now time.Time) {
 
 // addresses of the node, as it is reached from inside and outside, and by name.
 func (n *node) addresses() (out []corev1.NodeAddress) {
-	for _, ip := range n.k.cfg.NodeIPs {
+	for _, ip := range n.k.cfg.NodeIPs() {
 		out = append(out, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip.String()})
 	}
 	for _, ip := range n.k.cfg.ExternalIPs {

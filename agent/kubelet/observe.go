@@ -363,8 +363,8 @@ func (w *worker) watchProbes(pod *corev1.Pod, have plan.Have) {
 }
 
 func (w *worker) probeIP(pod *corev1.Pod) string {
-	if pod.Spec.HostNetwork && len(w.k.cfg.NodeIPs) > 0 {
-		return w.k.cfg.NodeIPs[0].String()
+	if ips := w.k.cfg.NodeIPs(); pod.Spec.HostNetwork && len(ips) > 0 {
+		return ips[0].String()
 	}
 	if len(w.ips) > 0 {
 		return w.ips[0].String()

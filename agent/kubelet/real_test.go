@@ -94,7 +94,7 @@ func newRealRig(t *testing.T) *realRig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	network, err := podnet.New(podnet.Config{NodeName: "n1", NodeIPs: r.cfg.NodeIPs, StateDir: filepath.Join(p.Data, "agent", "network"),
+	network, err := podnet.New(podnet.Config{NodeName: "n1", NodeIPs: r.cfg.NodeIPs(), StateDir: filepath.Join(p.Data, "agent", "network"),
 		ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.42.0.0/16")}, Log: r.cfg.Log})
 	if err != nil {
 		t.Fatal(err)

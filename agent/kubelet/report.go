@@ -48,7 +48,7 @@ func (w *worker) tell(ctx context.Context, pod *corev1.Pod, have plan.Have, p pl
 		copied.Status = w.report.now
 		base = &copied
 	}
-	st := status.Compute(status.Input{Pod: base, Have: have, Plan: p, PodIPs: texts(w.ips), HostIPs: texts(w.k.cfg.NodeIPs), Details: w.details, Resize: w.resizeLocked(pod, have), Now: now})
+	st := status.Compute(status.Input{Pod: base, Have: have, Plan: p, PodIPs: texts(w.ips), HostIPs: texts(w.k.cfg.NodeIPs()), Details: w.details, Resize: w.resizeLocked(pod, have), Now: now})
 	w.report.now = st
 	w.noteRunning(&st, now)
 	wake := time.Time{}

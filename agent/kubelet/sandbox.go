@@ -202,11 +202,11 @@ func (w *worker) podWithAddresses(pod *corev1.Pod) *corev1.Pod {
 	w.mu.Unlock()
 	p := *pod
 	p.Status.HostIP, p.Status.HostIPs, p.Status.PodIP, p.Status.PodIPs = "", nil, "", nil
-	for _, ip := range w.k.cfg.NodeIPs {
+	for _, ip := range w.k.cfg.NodeIPs() {
 		p.Status.HostIPs = append(p.Status.HostIPs, corev1.HostIP{IP: ip.String()})
 	}
 	if pod.Spec.HostNetwork {
-		ips = w.k.cfg.NodeIPs
+		ips = w.k.cfg.NodeIPs()
 	}
 	for _, ip := range ips {
 		p.Status.PodIPs = append(p.Status.PodIPs, corev1.PodIP{IP: ip.String()})

@@ -65,6 +65,8 @@ type Network struct {
 	cidrs   []netip.Prefix // of this node, once Setup succeeded
 	bridge  int            // its index
 	mtu     int
+	nodeIPs []netip.Addr
+	poke    func() // has Run look again
 }
 
 // New reads the addresses in use from StateDir. It changes nothing.
@@ -90,6 +92,7 @@ func New(cfg Config) (*Network, error) {
 	}
 	n := &Network{cfg: cfg, log: cfg.Log.With("component", "podnet"), addresses: addrs}
 	n.overlay = &overlay{name: cfg.VXLAN, mac: stableMAC("vtep", cfg.NodeName), log: n.log}
+	n.nodeIPs = cfg.NodeIPs
 	if len(cfg.NodeIPs) > 0 {
 		n.overlay.local = cfg.NodeIPs[0]
 	}

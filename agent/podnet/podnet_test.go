@@ -220,10 +220,21 @@ func TestOverlay(t *testing.T) {
 		_, err := pods[0].Run("sh", "-c", ping+"192.0.2.254") // masqueraded
 		return err
 	})
+	// Host b gets another address: the overlay moves, the others are told, running pods are reached again.
+	hosts[1].Must("sh", "-c", "ip addr flush dev up0; ip addr add 192.0.2.12/24 dev up0; ip route replace default via 192.0.2.254")
+	nets[1].SetNodeIPs([]netip.Addr{netip.MustParseAddr("192.0.2.12")})
+	round()
+	round()
+	if v := nodes[1].Annotations[wellknown.AnnotationVTEP]; !strings.HasSuffix(v, "/192.0.2.12") {
+		t.Errorf("the node publishes %s", v)
+	}
+	pods[0].Must("sh", "-c", ping+ips[1].String())
+	pods[1].Must("sh", "-c", ping+ips[0].String())
+
 	show := "ip route show dev skiff.vxlan; ip neigh show dev skiff.vxlan nud permanent; bridge fdb show dev skiff.vxlan | grep dst"
 	before := hosts[0].Must("sh", "-c", show)
 	round()
-	if after := hosts[0].Must("sh", "-c", show); after != before || !strings.Contains(after, "192.0.2.2") {
+	if after := hosts[0].Must("sh", "-c", show); after != before || !strings.Contains(after, "192.0.2.12") {
 		t.Errorf("another round changed the overlay:\n%s\nbefore:\n%s", after, before)
 	}
 	nets[0].cfg.Nodes = nodes[:1]
@@ -249,7 +260,7 @@ func flushed(t *testing.T, hosts []*netnstest.NS, nets []*Network, reach func() 
 	}
 	defer owners.Wait()
 	defer cancel()
-	for _, flush := range []string{"iptables -P FORWARD DROP", "iptables -F FORWARD; iptables -t nat -F POSTROUTING", "iptables -F; iptables -X; iptables -t nat -F; iptables -t nat -X"} {
+	for _, flush := range []string{"iptables -P FORWARD DROP", "iptables -F FORWARD; iptables -t nat -F POSTROUTING", "iptables -F; iptables -X; iptables -t nat -F; iptables -t nat -X; true"} {
 		for _, host := range hosts {
 			host.Must("sh", "-c", flush)
 		}

@@ -30,6 +30,14 @@ func (n *Network) Run(ctx context.Context) error {
 		return nil
 	}
 	var told []string
+	n.mu.Lock()
+	n.poke = func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+	n.mu.Unlock()
 	for {
 		problems, err := n.reconcile(ctx)
 		if !slices.Equal(problems, told) {
@@ -52,8 +60,40 @@ func (n *Network) Run(ctx context.Context) error {
 	}
 }
 
+// SetNodeIPs says which addresses the node has now, and that devices may have changed. The overlay moves to the first of them.
+func (n *Network) SetNodeIPs(ips []netip.Addr) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.nodeIPs = slices.Clone(ips)
+	if n.poke != nil {
+		n.poke()
+	}
+}
+
+// followAddress moves the overlay to the node's address of now; what was set up for the old one is set up again.
+func (n *Network) followAddress(ctx context.Context) error {
+	n.mu.Lock()
+	ips, cidrs := n.nodeIPs, slices.Clone(n.cidrs)
+	n.mu.Unlock()
+	if len(ips) == 0 || n.overlay.local == ips[0] {
+		return nil
+	}
+	if _, _, err := underlayOf(ips[0]); err != nil {
+		return err // not there yet, or not any more: another event follows
+	}
+	n.log.Info("the pod network moves to another address", "from", n.overlay.local, "to", ips[0])
+	n.overlay.local = ips[0]
+	if len(cidrs) == 0 {
+		return nil
+	}
+	return n.Setup(ctx, cidrs) // the MTU may be another
+}
+
 // reconcile is one round: observe the nodes, decide, apply.
 func (n *Network) reconcile(ctx context.Context) (problems []string, err error) {
+	if err := n.followAddress(ctx); err != nil {
+		return nil, err
+	}
 	nodes := n.cfg.Nodes.Nodes()
 	if i := slices.IndexFunc(nodes, func(node *corev1.Node) bool { return node.Name == n.cfg.NodeName }); i >= 0 {
 		if err := n.reconcileSelf(ctx, nodes[i]); err != nil {

@@ -22,10 +22,13 @@ func (n *Network) podMTU() (int, error) {
 	if n.cfg.MTU != 0 {
 		return n.cfg.MTU, nil
 	}
-	if len(n.cfg.NodeIPs) == 0 {
+	n.mu.Lock()
+	ips := n.nodeIPs
+	n.mu.Unlock()
+	if len(ips) == 0 {
 		return defaultMTU - vxlanOverheadIPv4, nil
 	}
-	ip := n.cfg.NodeIPs[0]
+	ip := ips[0]
 	_, mtu, err := underlayOf(ip)
 	if err != nil {
 		return 0, err
