@@ -117,7 +117,10 @@ func (n *node) fill(obj *corev1.Node, now time.Time) {
 	st.DaemonEndpoints.KubeletEndpoint.Port = int32(port(n.k.cfg.Listen))
 	st.Addresses = n.addresses()
 	st.Images = n.images()
-	st.RuntimeHandlers = []corev1.NodeRuntimeHandler{{Name: "", Features: &corev1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: yes()}}}
+	st.RuntimeHandlers = nil
+	for _, name := range handlers {
+		st.RuntimeHandlers = append(st.RuntimeHandlers, corev1.NodeRuntimeHandler{Name: name, Features: &corev1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: yes()}})
+	}
 	st.Features = &corev1.NodeFeatures{SupplementalGroupsPolicy: yes()}
 	st.DeclaredFeatures = n.k.cfg.Features.Declared()
 	n.conditions(st, now)
