@@ -44,7 +44,7 @@ func (w *worker) containerSpec(ctx context.Context, pod *corev1.Pod, c *corev1.C
 		Labels: map[string]string{labelPodUID: string(w.uid), labelPodName: pod.Name, labelPodNamespace: pod.Namespace, labelContainer: c.Name,
 			labelImage: c.Image, labelImageRef: imageRef(img, c.Image), labelBackOff: s.BackOff.String(), labelResources: encodeResources(c)},
 		ImageID: img.ID, Args: command(c, img, lookup), Env: mergeEnv(img.Env, hostname, env), Cwd: c.WorkingDir,
-		TTY: c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce,
+		TTY: c.TTY, Stdin: c.Stdin, StdinOnce: c.StdinOnce, Volumes: img.Volumes,
 		LogPath:    logPath(w.logDir(), c.Name, s.Attempt),
 		Resources:  podres.Container(pod, c, w.k.v2),
 		StopSignal: img.StopSignal,
@@ -116,12 +116,22 @@ func command(c *corev1.Container, img *image.Image, lookup func(string) (string,
 	return append(slices.Clone(img.Entrypoint), args...)
 }
 
-// mergeEnv puts the pod's variables over the image's.
+// mergeEnv puts the pod's variables over the image's. An image's entry without "=" sets nothing: it takes away what was set
+// before it, as in Docker and containerd.
 func mergeEnv(img []string, hostname string, pod []string) []string {
 	var out []string
 	index := map[string]int{}
 	set := func(kv string) {
-		name, _, _ := strings.Cut(kv, "=")
+		name, _, ok := strings.Cut(kv, "=")
+		if !ok {
+			if i, had := index[name]; had {
+				out[i] = ""
+			}
+			return
+		}
+		if name == "" || strings.ContainsRune(kv, 0) {
+			return // no variable: a process cannot have it
+		}
 		if i, ok := index[name]; ok {
 			out[i] = kv
 			return
@@ -137,7 +147,7 @@ func mergeEnv(img []string, hostname string, pod []string) []string {
 	for _, kv := range pod {
 		set(kv)
 	}
-	return out
+	return slices.DeleteFunc(out, func(kv string) bool { return kv == "" })
 }
 
 // mounts of the container: what every pod has, then its volumes; deeper paths later.

@@ -2,11 +2,10 @@ package kubelet
 
 import (
 	"context"
-	"io/fs"
-	"os"
 	"sync"
-	"syscall"
 	"time"
+
+	"codeberg.org/skiff/skiff/runtime/rootpath"
 )
 
 const (
@@ -86,33 +85,6 @@ func (m *measurer) prune() {
 
 // diskUse is what a directory takes on disk, as far as it can be read. Containers may change it meanwhile: the walk cannot be led outside.
 func diskUse(ctx context.Context, dir string) (u use) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return u
-	}
-	defer root.Close()
-	linked := map[uint64]bool{}
-	_ = fs.WalkDir(root.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
-		if ctx.Err() != nil {
-			return fs.SkipAll
-		}
-		if err != nil {
-			return nil // deleted while walking
-		}
-		info, err := root.Lstat(path)
-		if err != nil {
-			return nil
-		}
-		st, ok := info.Sys().(*syscall.Stat_t)
-		if !ok || st.Nlink > 1 && !info.IsDir() && linked[st.Ino] {
-			return nil
-		}
-		if st.Nlink > 1 && !info.IsDir() {
-			linked[st.Ino] = true
-		}
-		u.bytes += st.Blocks * 512
-		u.inodes++
-		return nil
-	})
+	u.bytes, u.inodes, _ = rootpath.Usage(ctx, dir)
 	return u
 }

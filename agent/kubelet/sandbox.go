@@ -76,13 +76,33 @@ func (w *worker) sandboxSpec(pod *corev1.Pod, attempt int) container.SandboxSpec
 	if pod.Spec.HostNetwork {
 		spec.Hostname = ""
 	}
-	if sc := pod.Spec.SecurityContext; sc != nil && len(sc.Sysctls) > 0 {
-		spec.Sysctls = map[string]string{}
-		for _, s := range sc.Sysctls {
-			spec.Sysctls[strings.ReplaceAll(s.Name, "/", ".")] = s.Value
+	spec.Sysctls = sysctls(pod, func(name string) bool {
+		_, err := os.Stat("/proc/sys/" + strings.ReplaceAll(name, ".", "/"))
+		return err == nil
+	})
+	return spec
+}
+
+// openToAll are the sysctls that k3s and containerd 2 set in every pod's own network namespace: without a capability its
+// processes may listen on ports below 1024, and ping. Nothing outside of the pod is there to be harmed.
+var openToAll = map[string]string{"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+
+// sysctls of the sandbox: what every pod gets, as far as the kernel has it, and over it what the pod says.
+func sysctls(pod *corev1.Pod, exists func(name string) bool) map[string]string {
+	out := map[string]string{}
+	if !pod.Spec.HostNetwork {
+		for name, value := range openToAll {
+			if exists(name) {
+				out[name] = value
+			}
 		}
 	}
-	return spec
+	if sc := pod.Spec.SecurityContext; sc != nil {
+		for _, s := range sc.Sysctls {
+			out[strings.ReplaceAll(s.Name, "/", ".")] = s.Value
+		}
+	}
+	return out
 }
 
 func (w *worker) makeDirs() error {

@@ -3,7 +3,6 @@ package kubelet
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -13,6 +12,7 @@ import (
 
 	"codeberg.org/skiff/skiff/runtime/container"
 	"codeberg.org/skiff/skiff/runtime/image"
+	"codeberg.org/skiff/skiff/runtime/snapshot"
 )
 
 // defaultCapabilities of a container, as runtimes have given them since Docker.
@@ -127,15 +127,18 @@ func user(spec *container.ContainerSpec, pod *corev1.Pod, c *corev1.Container, s
 	if err := nonRoot(pod, c, sc, psc, uid, fromPod, numeric, name); err != nil {
 		return err
 	}
-	db := accounts{img.Layers}
+	db, err := snapshot.ReadAccounts(img.Layers)
+	if err != nil {
+		return err
+	}
 	if !numeric {
-		u, ok := db.byName(name)
+		u, ok := db.ByName(name)
 		if !ok {
 			return fmt.Errorf("unable to find user %s: no matching entries in passwd file", name)
 		}
-		uid = int64(u.uid)
+		uid = int64(u.UID)
 	}
-	account, known := db.byID(uint32(uid))
+	account, known := db.ByID(uint32(uid))
 	gid := uint32(0)
 	switch {
 	case sc.RunAsGroup != nil:
@@ -143,13 +146,13 @@ func user(spec *container.ContainerSpec, pod *corev1.Pod, c *corev1.Container, s
 	case psc.RunAsGroup != nil:
 		gid = uint32(*psc.RunAsGroup)
 	case !fromPod && group != "":
-		g, ok := db.group(group)
+		g, ok := db.Group(group)
 		if !ok {
 			return fmt.Errorf("unable to find group %s: no matching entries in group file", group)
 		}
 		gid = g
 	case known:
-		gid = account.gid
+		gid = account.GID
 	}
 	spec.UID, spec.GID = uint32(uid), gid
 	add := func(g uint32) {
@@ -157,8 +160,11 @@ func user(spec *container.ContainerSpec, pod *corev1.Pod, c *corev1.Container, s
 			spec.Groups = append(spec.Groups, g)
 		}
 	}
+	// The primary group is among the supplementary ones, as in upstream's runtimes: without it a setgid program, whose own group
+	// is another, could read what this group is forbidden.
+	add(gid)
 	if p := psc.SupplementalGroupsPolicy; known && (p == nil || *p == corev1.SupplementalGroupsPolicyMerge) {
-		for _, g := range db.memberships(account.name) {
+		for _, g := range db.Memberships(account.Name) {
 			add(g)
 		}
 	}
@@ -190,91 +196,4 @@ func nonRoot(pod *corev1.Pod, c *corev1.Container, sc *corev1.SecurityContext, p
 		return fmt.Errorf("container has runAsNonRoot and image will run as root %s", where)
 	}
 	return nil
-}
-
-// accounts reads an image's /etc/passwd and /etc/group; layers lowest first.
-type accounts struct{ layers []string }
-
-type account struct {
-	name     string
-	uid, gid uint32
-}
-
-// read the file from the highest layer that has it, never leaving the layer.
-func (a accounts) read(name string) string {
-	for _, l := range slices.Backward(a.layers) {
-		r, err := os.OpenRoot(l)
-		if err != nil {
-			continue
-		}
-		data, err := r.ReadFile(name)
-		r.Close()
-		if err == nil {
-			return string(data)
-		}
-	}
-	return ""
-}
-
-func (a accounts) each(f func(account) bool) {
-	for line := range strings.Lines(a.read("etc/passwd")) {
-		p := strings.Split(strings.TrimSpace(line), ":")
-		if len(p) < 4 {
-			continue
-		}
-		uid, err1 := strconv.ParseUint(p[2], 10, 32)
-		gid, err2 := strconv.ParseUint(p[3], 10, 32)
-		if err1 == nil && err2 == nil && !f(account{p[0], uint32(uid), uint32(gid)}) {
-			return
-		}
-	}
-}
-
-func (a accounts) byName(name string) (got account, ok bool) {
-	a.each(func(x account) bool { ok = x.name == name; got = x; return !ok })
-	return got, ok
-}
-
-func (a accounts) byID(uid uint32) (got account, ok bool) {
-	a.each(func(x account) bool { ok = x.uid == uid; got = x; return !ok })
-	return got, ok
-}
-
-func (a accounts) groups(f func(name string, gid uint32, members []string)) {
-	for line := range strings.Lines(a.read("etc/group")) {
-		p := strings.Split(strings.TrimSpace(line), ":")
-		if len(p) < 3 {
-			continue
-		}
-		gid, err := strconv.ParseUint(p[2], 10, 32)
-		if err != nil {
-			continue
-		}
-		var members []string
-		if len(p) > 3 {
-			members = strings.Split(p[3], ",")
-		}
-		f(p[0], uint32(gid), members)
-	}
-}
-
-func (a accounts) group(s string) (got uint32, ok bool) {
-	if n, err := strconv.ParseUint(s, 10, 32); err == nil {
-		return uint32(n), true
-	}
-	a.groups(func(name string, gid uint32, _ []string) {
-		if name == s && !ok {
-			got, ok = gid, true
-		}
-	})
-	return got, ok
-}
-
-func (a accounts) memberships(user string) (out []uint32) {
-	a.groups(func(_ string, gid uint32, members []string) {
-		if slices.Contains(members, user) {
-			out = append(out, gid)
-		}
-	})
-	return out
 }

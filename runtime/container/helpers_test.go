@@ -53,6 +53,17 @@ func (p plainSnapshots) Prepare(_ context.Context, id, image string) (string, er
 	return root, nil
 }
 
+func (p plainSnapshots) Volumes(_ context.Context, id string, paths []string) (map[string]string, error) {
+	out := map[string]string{}
+	for i, path := range paths {
+		out[path] = filepath.Join(p.dir, id, "volumes", fmt.Sprint(i))
+		if err := os.MkdirAll(out[path], 0o755); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
 func (p plainSnapshots) Remove(_ context.Context, id string) error {
 	return os.RemoveAll(filepath.Join(p.dir, id))
 }

@@ -49,7 +49,9 @@ func (m *Manager) standardMounts(sandbox SandboxSpec, privileged bool) []*config
 		{Destination: "/dev/mqueue", Device: "mqueue", Source: "mqueue", Flags: safe},
 		{Destination: "/dev/shm", Device: "bind", Source: shm, Flags: unix.MS_BIND | unix.MS_REC | safe,
 			PropagationFlags: []int{unix.MS_PRIVATE | unix.MS_REC}},
-		{Destination: "/sys", Device: "sysfs", Source: "sysfs", Flags: sys},
+		// Containers of a sandbox share one sysfs, that of its network namespace: the first to mount it read-only would make it so
+		// for a privileged one too. So it is mounted writable, and the request makes the place of it read-only.
+		{Destination: "/sys", Device: "sysfs", Source: "sysfs", Flags: safe},
 		{Destination: "/sys/fs/cgroup", Device: "cgroup", Source: "cgroup", Flags: sys | unix.MS_RELATIME},
 	}
 }

@@ -26,8 +26,9 @@ var (
 
 // request translates what the caller wants into what the creator does. killCgroup is the directory that the keeper kills
 // when the first process has ended.
-func (m *Manager) request(c *container, rootfs string) (r *reexec.Request, killCgroup string, err error) {
+func (m *Manager) request(c *container, rootfs string, volumes []Mount) (r *reexec.Request, killCgroup string, err error) {
 	spec, sandbox := c.info.Spec, c.sandbox.info.Spec
+	spec.Mounts = append(volumes, spec.Mounts...)
 	if len(spec.Args) == 0 {
 		return nil, "", errors.New("no command")
 	}
@@ -49,6 +50,9 @@ func (m *Manager) request(c *container, rootfs string) (r *reexec.Request, killC
 		if spec.ReadonlyPaths == nil {
 			config.ReadonlyPaths = defaultReadonly
 		}
+	}
+	if !spec.Privileged {
+		config.ReadonlyPaths = append([]string{"/sys"}, config.ReadonlyPaths...) // see standardMounts
 	}
 	if config.Seccomp, err = seccompProfile(spec); err != nil {
 		return nil, "", err

@@ -207,3 +207,48 @@ func TestSandboxSettings(t *testing.T) {
 		t.Error("a bad id was let through")
 	}
 }
+
+// TestImageVolumes: writable below a read-only root, and only where the caller mounts nothing.
+func TestImageVolumes(t *testing.T) {
+	b := newBed(t)
+	b.sandbox("a")
+	own := t.TempDir()
+	if err := os.WriteFile(own+"/mine", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := b.shell("c", "touch /data/x && ls /data /own; touch /y || echo read-only")
+	c.ReadonlyRootfs, c.Volumes, c.Mounts = true, []string{"/data", "/own/"}, []Mount{{Source: own, Destination: "/own"}}
+	if got := b.output("a", c); !strings.Contains(got, "/data:\nx\n") || !strings.Contains(got, "/own:\nmine\n") || !strings.Contains(got, "read-only\n") {
+		t.Errorf("%q", got)
+	}
+	if got, _ := b.Container("c"); len(got.Spec.Mounts) != 1 {
+		t.Errorf("its record has mounts %+v", got.Spec.Mounts)
+	}
+}
+
+// TestSysIsEachContainersOwn: a privileged container can write to /sys beside one that cannot. The two share the file system, so what
+// is written is what is there.
+func TestSysIsEachContainersOwn(t *testing.T) {
+	b := newBed(t)
+	b.sandbox("a")
+	b.start("a", b.shell("beside", "exec sleep 1000"))
+	const script = "f=/sys/class/net/lo/tx_queue_len; n=$(cat $f); if echo $n > $f 2>/dev/null; then echo written; else echo refused; fi"
+	plain := func(id string) {
+		t.Helper()
+		if got := b.output("a", b.shell(id, script)); !strings.Contains(got, "refused\n") {
+			t.Errorf("%s: %q", id, got)
+		}
+	}
+	plain("before")
+	p := b.shell("privileged", script)
+	p.Privileged, p.MaskedPaths, p.ReadonlyPaths = true, []string{}, []string{}
+	if got := b.output("a", p); got != "written\n" {
+		t.Errorf("privileged: %q", got)
+	}
+	plain("after")
+	unmasked := b.shell("unmasked", script)
+	unmasked.MaskedPaths, unmasked.ReadonlyPaths = []string{}, []string{}
+	if got := b.output("a", unmasked); !strings.Contains(got, "refused\n") {
+		t.Errorf("unmasked: %q", got)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -74,7 +75,11 @@ func (m *Manager) start(ctx context.Context, c *container, client *keeper.Client
 	if rootfs, err = filepath.EvalSymlinks(rootfs); err != nil {
 		return fmt.Errorf("find root filesystem: %w", err)
 	}
-	request, killCgroup, err := m.request(c, rootfs)
+	volumes, err := m.volumes(ctx, spec)
+	if err != nil {
+		return err
+	}
+	request, killCgroup, err := m.request(c, rootfs, volumes)
 	if err != nil {
 		return err
 	}
@@ -105,6 +110,25 @@ func (m *Manager) start(ctx context.Context, c *container, client *keeper.Client
 	c.info.StartedAt = item.Started
 	m.mu.Unlock()
 	return m.saveContainer(c)
+}
+
+// volumes are the mounts of the image's volumes, without those that the caller mounts over.
+func (m *Manager) volumes(ctx context.Context, spec ContainerSpec) ([]Mount, error) {
+	wanted := slices.DeleteFunc(slices.Clone(spec.Volumes), func(path string) bool {
+		return slices.ContainsFunc(spec.Mounts, func(o Mount) bool { return filepath.Join("/", o.Destination) == filepath.Join("/", path) })
+	})
+	if len(wanted) == 0 {
+		return nil, nil
+	}
+	made, err := m.cfg.Snapshots.Volumes(ctx, spec.ID, wanted)
+	if err != nil {
+		return nil, err
+	}
+	var out []Mount
+	for _, path := range slices.Sorted(maps.Keys(made)) {
+		out = append(out, Mount{Source: made[path], Destination: path})
+	}
+	return out, nil
 }
 
 // warmMigration hides a latency of the kernel. To move a process into a cgroup it takes a lock for which it waits for an

@@ -35,7 +35,10 @@ type Snapshotter interface {
 	// Prepare mounts a writable root filesystem of the image for the container and returns its path. Idempotent, and
 	// gives back the same writable layer after a reboot.
 	Prepare(ctx context.Context, containerID, imageID string) (rootfs string, err error)
-	// Remove unmounts and deletes it. Idempotent.
+	// Volumes makes the folders of an image's VOLUMEs for a prepared container, filled from the image, by path; paths without
+	// one are left out. Idempotent.
+	Volumes(ctx context.Context, containerID string, paths []string) (map[string]string, error)
+	// Remove unmounts and deletes it, with its volumes. Idempotent.
 	Remove(ctx context.Context, containerID string) error
 }
 
@@ -94,7 +97,9 @@ type ContainerSpec struct {
 	// LogPath is the CRI log file the keeper writes; "" for none.
 	LogPath string
 
-	Mounts  []Mount
+	Mounts []Mount
+	// Volumes are the paths for which the image wants a volume; those that Mounts has are that.
+	Volumes []string
 	Devices []Device
 
 	// User: numeric ids. Groups are supplementary.

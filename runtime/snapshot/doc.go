@@ -3,6 +3,7 @@
 //	<Dir>/empty/0, empty/1               lower layers for images that have too few
 //	<Dir>/<container id>/image           the image it was made from; written last, so without it the snapshot is half-made
 //	<Dir>/<container id>/upper, work     the writable layer (survives a reboot)
+//	<Dir>/<container id>/volumes/<n>     folders for the image's VOLUMEs; <n>.half while they are filled
 //	<Dir>/<container id>/rootfs          where it is mounted
 //	<Dir>/<container id>/l/<n>           links to the layers, only for kernels before 6.5
 //	<Dir>/.rm-*                          being deleted

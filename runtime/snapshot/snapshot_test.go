@@ -192,29 +192,40 @@ func mounts(t *testing.T, path string) int {
 	return strings.Count(string(raw), " "+path+" ")
 }
 
-func TestResolveUser(t *testing.T) {
-	root := t.TempDir()
-	os.MkdirAll(root+"/usr/etc", 0o755)
-	os.Symlink("/usr/etc", root+"/etc") // absolute: inside the root
-	os.WriteFile(root+"/usr/etc/passwd", []byte("root:x:0:0:root:/root:/bin/sh\nbad line\n#c\nweb:x:101:102::/:/bin/false\nhuge:x:99999999999:1::/:\n"), 0o644)
-	os.WriteFile(root+"/usr/etc/group", []byte("root:x:0:\nweb:x:102:\nlogs:x:7:web,other\nssl:x:8:other,web\n"), 0o644)
-	for user, want := range map[string]string{
-		"": "0 0 []", "web": "101 102 [7 8]", "101": "101 102 [7 8]", "web:logs": "101 7 []", "web:55": "101 55 []",
-		"1234": "1234 0 []", "1234:5": "1234 5 []", "root": "0 0 []", ":logs": "0 7 []",
-		"nobody": "no such user", "web:nogroup": "no group", "-1": "no such user", "huge": "no such user", "4294967295": "no such user",
-	} {
-		uid, gid, groups, err := ResolveUser(root, user)
-		if got := fmt.Sprint(uid, gid, groups); err != nil && !strings.Contains(err.Error(), want) || err == nil && got != want {
-			t.Errorf("%q: %s, %v; want %s", user, got, err, want)
+func TestReadAccounts(t *testing.T) {
+	lower, upper := t.TempDir(), t.TempDir()
+	os.MkdirAll(lower+"/usr/etc", 0o755)
+	os.Symlink("/usr/etc", upper+"/etc") // absolute: inside the root; its target is in the lower layer
+	os.WriteFile(lower+"/usr/etc/passwd", []byte("root:x:0:0:root:/root:/bin/sh\nbad line\n#c:x:7:7\nweb:x:101:102::/:/bin/false\nagain:x:101:1::\nhuge:x:99999999999:1::/:\n"), 0o644)
+	os.WriteFile(lower+"/usr/etc/group", []byte("root:x:0:\nweb:x:102:\nlogs:x:7:web,other\nssl:x:8:other,web\nlogs2:x:7:web\nbare:x:9\n"), 0o644)
+	a, err := ReadAccounts([]string{lower, upper})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]Account{"root": {"root", 0, 0}, "web": {"web", 101, 102}, "huge": {}, "#c": {}, "nobody": {}} {
+		if got, ok := a.ByName(name); got != want || ok != (want.Name != "") {
+			t.Errorf("%s: %+v %v", name, got, ok)
 		}
 	}
-	empty := t.TempDir()
-	if uid, gid, _, err := ResolveUser(empty, "1000:1000"); uid != 1000 || gid != 1000 || err != nil {
-		t.Errorf("without passwd: %d %d %v", uid, gid, err)
+	if got, ok := a.ByID(101); !ok || got.Name != "web" || got.GID != 102 {
+		t.Errorf("101: %+v", got)
 	}
-	os.Mkdir(empty+"/etc", 0o755)
-	unix.Mkfifo(empty+"/etc/passwd", 0o644)
-	if _, _, _, err := ResolveUser(empty, "1000"); err == nil {
+	if got := fmt.Sprint(a.Memberships("web"), a.Memberships("root")); got != "[7 8] []" {
+		t.Errorf("memberships %s", got)
+	}
+	for name, want := range map[string]string{"logs": "7 true", "bare": "9 true", "55": "55 true", "nogroup": "0 false", "4294967295": "0 false"} {
+		gid, ok := a.Group(name)
+		if got := fmt.Sprint(gid, ok); got != want {
+			t.Errorf("group %s: %s", name, got)
+		}
+	}
+	if a, err := ReadAccounts([]string{t.TempDir()}); err != nil || len(a.users) != 0 {
+		t.Errorf("without files: %+v %v", a, err)
+	}
+	fifo := t.TempDir()
+	os.Mkdir(fifo+"/etc", 0o755)
+	unix.Mkfifo(fifo+"/etc/passwd", 0o644)
+	if _, err := ReadAccounts([]string{fifo}); err == nil {
 		t.Error("read a FIFO as /etc/passwd")
 	}
 }

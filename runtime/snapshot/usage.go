@@ -1,43 +1,28 @@
 package snapshot
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
+
+	"codeberg.org/skiff/skiff/runtime/rootpath"
 )
 
-// Usage of the writable layer: bytes on disk and inodes. A file with several links counts once.
+// Usage of the writable layer and of the volumes that the image asked for: bytes on disk and inodes. A file with several links
+// counts once. The container may run.
 func (s *Store) Usage(id string) (bytes, inodes int64, err error) {
 	if !idPattern.MatchString(id) {
 		return 0, 0, fmt.Errorf("bad snapshot ID %q", id)
 	}
-	linked := map[uint64]bool{}
-	err = filepath.WalkDir(filepath.Join(s.dir, id, "upper"), func(p string, d fs.DirEntry, err error) error {
-		if err == nil {
-			var info fs.FileInfo
-			if info, err = d.Info(); err == nil {
-				st := info.Sys().(*syscall.Stat_t)
-				if st.Nlink > 1 && !d.IsDir() {
-					if linked[st.Ino] {
-						return nil
-					}
-					linked[st.Ino] = true
-				}
-				bytes += st.Blocks * 512
-				inodes++
-				return nil
-			}
+	for _, part := range []string{"upper", "volumes"} {
+		b, i, err := rootpath.Usage(context.Background(), filepath.Join(s.dir, id, part))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // an image volume has no such layer, few images have volumes
+			return 0, 0, fmt.Errorf("usage of root filesystem %s: %w", id, err)
 		}
-		if errors.Is(err, os.ErrNotExist) {
-			return nil // deleted while walking
-		}
-		return err
-	})
-	if err != nil {
-		return 0, 0, fmt.Errorf("usage of root filesystem %s: %w", id, err)
+		bytes, inodes = bytes+b, inodes+i
 	}
 	return bytes, inodes, nil
 }

@@ -21,20 +21,24 @@ func Complete(dir string, lower []string, res Result) error {
 		return err
 	}
 	defer root.Close()
+	below := rootpath.NewStack(lower)
 	for _, p := range res.implied {
-		if st := findLower(lower, p, unix.S_IFDIR); st != nil {
-			if err := within(root, p, func(at string) error { return copyAttributes(at+"/.", st) }); err != nil {
+		if st := findLower(below, p, unix.S_IFDIR); st != nil {
+			err := within(root, p, func(at string) error { return copyAttributes(at+"/.", st) })
+			st.close()
+			if err != nil {
 				return err
 			}
 		}
 	}
 	for _, l := range res.links {
-		st := findLower(lower, l.target, unix.S_IFREG)
+		st := findLower(below, l.target, unix.S_IFREG)
 		if st == nil {
 			return fmt.Errorf("%w: entry %q: hard link to %q, which no layer has", ErrInvalid, shorten(l.path), shorten(l.target))
 		}
 		dir, base := path.Split(l.path)
 		err := within(root, strings.TrimSuffix(dir, "/"), func(at string) error { return copyFile(at+"/"+base, st) })
+		st.close()
 		if err != nil {
 			return fmt.Errorf("entry %q: copying %q from a lower layer: %w", shorten(l.path), shorten(l.target), err)
 		}
@@ -59,35 +63,26 @@ func within(root *rootpath.Root, dir string, do func(at string) error) error {
 	return do(procPath(fd))
 }
 
+// found is an open file or directory of a lower layer; path leads to it whatever its layer's names are.
 type found struct {
 	path string
+	fd   int
 	unix.Stat_t
 }
 
-// findLower returns what the topmost lower layer has at p if it is of the wanted type. No link is followed.
-func findLower(lower []string, p string, want uint32) *found {
-	for i := len(lower) - 1; i >= 0; i-- {
-		f := found{path: lower[i] + "/."} // it may be a link to an open directory
-		hidden, missing := false, unix.Lstat(f.path, &f.Stat_t) != nil
-		for _, comp := range strings.Split(p, "/") {
-			if comp == "" || missing {
-				continue
-			}
-			if hidden = f.Mode&unix.S_IFMT != unix.S_IFDIR; hidden {
-				break
-			}
-			f.path = f.path + "/" + comp
-			missing = unix.Lstat(f.path, &f.Stat_t) != nil
-		}
-		if missing {
-			continue
-		}
-		if hidden || f.Mode&unix.S_IFMT != want {
-			return nil
-		}
-		return &f
+func (f *found) close() { unix.Close(f.fd) }
+
+// findLower opens what the lower layers together have at p if it is of the wanted type; nil otherwise. No link is followed.
+func findLower(lower rootpath.Stack, p string, want uint32) *found {
+	fd, st, err := lower.Find(p)
+	if err != nil {
+		return nil
 	}
-	return nil
+	if st.Mode&unix.S_IFMT != want {
+		unix.Close(fd)
+		return nil
+	}
+	return &found{procPath(fd), fd, st}
 }
 
 func copyAttributes(dst string, from *found) error {
@@ -105,7 +100,7 @@ func copyAttributes(dst string, from *found) error {
 
 func copyXattrs(dst, src string) error {
 	buf := make([]byte, 64<<10)
-	n, err := unix.Llistxattr(src, buf)
+	n, err := unix.Listxattr(src, buf)
 	if err != nil {
 		return nil // none, or a file system without them
 	}
@@ -114,7 +109,7 @@ func copyXattrs(dst, src string) error {
 			continue
 		}
 		value := make([]byte, 64<<10)
-		n, err := unix.Lgetxattr(src, name, value)
+		n, err := unix.Getxattr(src, name, value)
 		if err != nil {
 			return fmt.Errorf("reading %s of %s: %w", name, src, err)
 		}
