@@ -110,7 +110,7 @@ func (w *worker) fail(t *task, pod *corev1.Pod, s plan.Step, err error) {
 	switch s.Verb {
 	case plan.SetUpVolumes:
 		w.k.events.pod(pod, corev1.EventTypeWarning, "FailedMount", "%v", err)
-	case plan.CreateSandbox:
+	case plan.CreateSandbox, plan.Connect:
 		if f.Reason == reasonPrepareResources {
 			w.k.events.pod(pod, corev1.EventTypeWarning, f.Reason, "Failed to prepare dynamic resources: %v", err)
 			break
@@ -136,6 +136,8 @@ func (w *worker) do(ctx context.Context, pod *corev1.Pod, s plan.Step) error {
 		return w.setUpVolumes(ctx, pod)
 	case plan.CreateSandbox:
 		return w.createSandbox(ctx, pod, s.Attempt)
+	case plan.Connect:
+		return w.connectSandbox(ctx, s.ID)
 	case plan.Pull:
 		return w.pull(ctx, pod, s.Container)
 	case plan.Start:

@@ -65,6 +65,9 @@ type Images interface {
 type Network interface {
 	// Attach gives the network namespace its addresses. Idempotent: the same id has the same addresses.
 	Attach(ctx context.Context, id, netns string) ([]netip.Addr, error)
+	// Attached are the addresses that a network namespace has been given, with all that belongs to them; none when it was not, or not
+	// wholly. It needs nothing that the node has to be told first.
+	Attached(id, netns string) []netip.Addr
 	// Detach gives them back. Idempotent.
 	Detach(ctx context.Context, id string) error
 }

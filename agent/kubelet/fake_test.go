@@ -341,6 +341,15 @@ func (f *fakeNetwork) Attach(_ context.Context, id, _ string) ([]netip.Addr, err
 	return []netip.Addr{a}, nil
 }
 
+func (f *fakeNetwork) Attached(id, _ string) []netip.Addr {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if a, ok := f.by[id]; ok {
+		return []netip.Addr{a}
+	}
+	return nil
+}
+
 func (f *fakeNetwork) Detach(_ context.Context, id string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -43,7 +43,12 @@ func (k *Kubelet) watchFiles(ctx context.Context) error {
 	defer stop()
 	buf := make([]byte, 16<<10)
 	for {
-		k.setFiles(k.readFiles(dir))
+		// Files that cannot be read at all are no reason to end the pods that they describe.
+		if pods, err := k.readFiles(dir); err == nil {
+			k.setFiles(pods)
+		} else {
+			k.cfg.Log.Error("cannot read static pods", "dir", dir, "err", err)
+		}
 		if _, err := f.Read(buf); err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -89,11 +94,10 @@ func (k *Kubelet) setFiles(pods []*corev1.Pod) {
 }
 
 // readFiles parses every file of the directory. What is wrong with one is reported and harms no other.
-func (k *Kubelet) readFiles(dir string) (out []*corev1.Pod) {
+func (k *Kubelet) readFiles(dir string) (out []*corev1.Pod, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		k.cfg.Log.Error("cannot read static pods", "dir", dir, "err", err)
-		return nil
+		return nil, err
 	}
 	names := map[string]string{}
 	for _, e := range entries {
@@ -112,7 +116,7 @@ func (k *Kubelet) readFiles(dir string) (out []*corev1.Pod) {
 		names[p.Namespace+"/"+p.Name] = path
 		out = append(out, p)
 	}
-	return out
+	return out, nil
 }
 
 func hasExt(name string) bool {

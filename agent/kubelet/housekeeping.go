@@ -51,6 +51,7 @@ func (k *Kubelet) sweep() {
 		known[uid] = true
 	}
 	k.mu.Unlock()
+	k.sweepMirrors()
 	for _, s := range k.cfg.Runtime.List() {
 		uid := uidOfSandbox(s.Spec.ID)
 		if known[uid] {

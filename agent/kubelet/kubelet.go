@@ -49,6 +49,8 @@ type Kubelet struct {
 	ctx     context.Context // of Run; workers live in it
 	pods    map[types.UID]*worker
 	mirrors map[types.NamespacedName]*corev1.Pod // mirror pods in the API, of static pods
+	// sweeping are the mirrors without a static pod that are being deleted.
+	sweeping map[types.UID]bool
 	// finished pods whose object is still there (finalizers): they are not started again.
 	finished map[types.UID]bool
 	// heard: the sources that have said everything once; orphans are removed when both have.
@@ -64,7 +66,7 @@ func New(cfg Config) (*Kubelet, error) {
 	counts := newCounts()
 	cfg.Runtime = counted{cfg.Runtime, counts}
 	k := &Kubelet{cfg: cfg, counts: counts, v2: cgroups.IsCgroup2UnifiedMode(), armor: hostArmor(), started: cfg.Now(),
-		pods: map[types.UID]*worker{}, mirrors: map[types.NamespacedName]*corev1.Pod{}, finished: map[types.UID]bool{}, cpu: map[string]cpuSample{},
+		pods: map[types.UID]*worker{}, mirrors: map[types.NamespacedName]*corev1.Pod{}, finished: map[types.UID]bool{}, sweeping: map[types.UID]bool{}, cpu: map[string]cpuSample{},
 		groups: groups{have: map[string]container.Resources{}}, usage: imageUsage{last: map[string]time.Time{}}, measure: measurer{have: map[string]*measured{}}}
 	k.objects = objects.New(objects.Config{Client: cfg.Client, Dir: filepath.Join(cfg.Paths.Data, "agent", "objects"),
 		Changed: k.objectChanged, NodeUID: k.nodeUID, Log: cfg.Log, Now: cfg.Now})

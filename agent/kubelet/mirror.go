@@ -2,6 +2,8 @@ package kubelet
 
 import (
 	"context"
+	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -50,6 +52,53 @@ func (k *Kubelet) sendMirror(ctx context.Context, pod *corev1.Pod, st corev1.Pod
 		err = apierrors.NewNotFound(corev1.Resource("pods"), pod.Name)
 	}
 	return got, err
+}
+
+// sweepMirrors deletes the mirrors of static pods whose file is gone, which went while the agent was stopped: no worker knows of them.
+func (k *Kubelet) sweepMirrors() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.heardAPI || !k.heardFiles || k.ctx == nil || k.ctx.Err() != nil {
+		return
+	}
+	known := map[types.NamespacedName]bool{}
+	for _, w := range k.pods {
+		if w.static {
+			namespace, name, _ := strings.Cut(w.title, "/")
+			known[types.NamespacedName{Namespace: namespace, Name: name}] = true
+		}
+	}
+	for name, m := range k.mirrors {
+		if known[name] || k.sweeping[m.UID] {
+			continue
+		}
+		k.sweeping[m.UID] = true
+		ctx := k.ctx
+		k.wg.Go(func() { k.deleteLeftMirror(ctx, m) })
+	}
+}
+
+// deleteLeftMirror tries until the mirror is gone.
+func (k *Kubelet) deleteLeftMirror(ctx context.Context, m *corev1.Pod) {
+	defer func() {
+		k.mu.Lock()
+		delete(k.sweeping, m.UID)
+		k.mu.Unlock()
+	}()
+	k.cfg.Log.Info("deleting the mirror of a static pod whose file is gone", "pod", m.Namespace+"/"+m.Name)
+	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
+		zero := int64(0)
+		err := k.cfg.Client.CoreV1().Pods(m.Namespace).Delete(ctx, m.Name, metav1.DeleteOptions{GracePeriodSeconds: &zero, Preconditions: metav1.NewUIDPreconditions(string(m.UID))})
+		if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+			return
+		}
+		k.cfg.Log.Warn("cannot delete the mirror of a static pod whose file is gone", "pod", m.Namespace+"/"+m.Name, "err", err)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (k *Kubelet) createMirror(ctx context.Context, pod *corev1.Pod) (*corev1.Pod, error) {

@@ -58,9 +58,11 @@ func (w *worker) adopt(ctx context.Context) {
 	}
 	ips, err := w.k.cfg.Network.Attach(ctx, s.Spec.ID, s.NetNS)
 	if err != nil {
-		// The status knows the addresses; the network is repaired when it is ready.
-		w.k.cfg.Log.Warn("cannot reconnect a sandbox to the network", "pod", w.name(), "err", err)
-		ips = addrs(w.current().Status.PodIPs)
+		// The network is not ready, or not yet: what the sandbox was given is known without. What it lacks it gets by a step of the plan.
+		w.k.cfg.Log.Info("a sandbox from before cannot be connected to the network yet", "pod", w.name(), "err", err)
+		if ips = w.k.cfg.Network.Attached(s.Spec.ID, s.NetNS); len(ips) == 0 {
+			ips = addrs(w.current().Status.PodIPs)
+		}
 	}
 	if len(ips) > 0 {
 		w.setHostPorts(s.Spec.ID, ips)
@@ -158,7 +160,8 @@ func (w *worker) observe(ctx context.Context, now time.Time) (*corev1.Pod, plan.
 		Volumes: w.volumes != nil && !w.stale, Images: map[string]string{}, Probes: map[string]plan.Probe{},
 		StartTime: w.start, Ending: w.ending, Verdict: w.verdict, Removed: w.removed, TornDown: w.torn}
 	if ok {
-		have.Sandbox = &plan.Sandbox{ID: w.sandbox, Attempt: w.lastSandbox, Ready: sb.State == container.SandboxReady && w.connected}
+		up := sb.State == container.SandboxReady
+		have.Sandbox = &plan.Sandbox{ID: w.sandbox, Attempt: w.lastSandbox, Ready: up && w.connected, Unconnected: up && !w.connected}
 		w.attempts(&have, sb)
 	}
 	for name, past := range w.past {

@@ -52,12 +52,22 @@ func (w *worker) createSandbox(ctx context.Context, pod *corev1.Pod, attempt int
 	w.mu.Lock()
 	w.sandbox, w.lastSandbox, w.connected, w.ips = s.Spec.ID, attempt, false, nil
 	w.mu.Unlock()
+	return w.connectSandbox(ctx, s.Spec.ID)
+}
+
+// connectSandbox gives a sandbox its place in the network.
+func (w *worker) connectSandbox(ctx context.Context, id string) error {
+	s, ok := w.k.cfg.Runtime.Sandbox(id)
+	if !ok {
+		return fmt.Errorf("connect sandbox %s to the network: it is gone", id)
+	}
 	var ips []netip.Addr
-	if !pod.Spec.HostNetwork {
-		if ips, err = w.k.cfg.Network.Attach(ctx, s.Spec.ID, s.NetNS); err != nil {
-			return fmt.Errorf("connect sandbox %s to the network: %w", s.Spec.ID, err)
+	if !s.Spec.HostNetwork {
+		var err error
+		if ips, err = w.k.cfg.Network.Attach(ctx, id, s.NetNS); err != nil {
+			return fmt.Errorf("connect sandbox %s to the network: %w", id, err)
 		}
-		w.setHostPorts(s.Spec.ID, ips)
+		w.setHostPorts(id, ips)
 	}
 	w.connect(ips)
 	return nil

@@ -108,6 +108,7 @@ func (k *Kubelet) setPod(p *corev1.Pod) {
 		k.mirrors[types.NamespacedName{Namespace: p.Namespace, Name: p.Name}] = p
 		k.mu.Unlock()
 		k.wakeStatic()
+		k.sweepMirrors()
 		return
 	}
 	k.mu.Lock()

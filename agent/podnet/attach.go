@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -147,6 +148,44 @@ func configurePod(pod *netlink.Handle, addrs []netip.Addr, cidrs []netip.Prefix)
 		}
 	}
 	return nil
+}
+
+// Attached returns the addresses of id if its network namespace, at path netns, has all that Attach gives: the interface with them, and a
+// default route for each. Otherwise none. It needs no Setup.
+func (n *Network) Attached(id, path string) []netip.Addr {
+	addrs := n.Addresses(id)
+	if len(addrs) == 0 {
+		return nil
+	}
+	ns, err := netns.GetFromPath(path)
+	if err != nil {
+		return nil
+	}
+	defer ns.Close()
+	pod, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil
+	}
+	defer pod.Close()
+	eth0, err := pod.LinkByName(podInterface)
+	if err != nil || eth0.Attrs().Flags&net.FlagUp == 0 {
+		return nil
+	}
+	for _, addr := range addrs {
+		family := netlink.FAMILY_V4
+		if addr.Is6() {
+			family = netlink.FAMILY_V6
+		}
+		have, err := pod.AddrList(eth0, family)
+		if err != nil || !slices.ContainsFunc(have, func(a netlink.Addr) bool { return addr.String() == a.IP.String() }) {
+			return nil
+		}
+		routes, err := pod.RouteList(eth0, family)
+		if err != nil || !slices.ContainsFunc(routes, func(r netlink.Route) bool { return r.Gw != nil && (r.Dst == nil || r.Dst.IP.IsUnspecified()) }) {
+			return nil
+		}
+	}
+	return addrs
 }
 
 // Detach removes the interface of id and frees its addresses. One that is not attached is no error.

@@ -19,6 +19,10 @@ import (
 
 // TestMain is also the daemon that crash tests kill.
 func TestMain(m *testing.M) {
+	if raw := os.Getenv("SKIFF_TEST_LIFE"); raw != "" {
+		testLife(raw)
+		os.Exit(0)
+	}
 	if raw := os.Getenv("SKIFF_TEST_DAEMON"); raw != "" {
 		testDaemon(raw)
 	}

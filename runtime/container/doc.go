@@ -16,6 +16,8 @@
 //	<RunDir>/sandboxes/<id>/shm/                        /dev/shm of its containers, a tmpfs of 64 MiB
 //	<RunDir>/libcontainer/<cid>/                        libcontainer's own state
 //
+// The daemon may be killed between any two of these writes; step.go says what then holds.
+//
 // Files are written by rename, so a power cut leaves the old or the new one; a damaged one is set aside with the suffix
 // .damaged and the sandbox is cleaned up. Cgroups: see cgroup.go.
 //

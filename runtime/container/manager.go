@@ -50,6 +50,7 @@ type container struct {
 	sandbox *sandbox
 	saving  sync.Mutex
 	removed bool
+	adopted bool          // it is of an earlier daemon
 	exited  chan struct{} // closed when it has exited
 	// asked: it was sent its stop signal. Many programs take a second one as an order to hurry.
 	asked atomic.Bool

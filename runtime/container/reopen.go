@@ -53,7 +53,7 @@ func (m *Manager) adopt(l loaded) (clean func() error, err error) {
 		m.sandboxes[l.id] = s
 	}
 	for _, info := range l.containers {
-		c := &container{info: info, sandbox: s, exited: make(chan struct{})}
+		c := &container{info: info, sandbox: s, adopted: true, exited: make(chan struct{})}
 		if info.State == Exited {
 			close(c.exited)
 		}
@@ -119,9 +119,13 @@ func (m *Manager) loseUnseen(s *sandbox, rebooted bool) {
 		why = "the machine was restarted; the exit code is not known"
 	}
 	for _, c := range all {
-		if code, sig, at, err := keeper.ReadExit(m.runDir(s.info.Spec.ID), c.id()); err == nil {
+		code, sig, at, err := keeper.ReadExit(m.runDir(s.info.Spec.ID), c.id())
+		switch {
+		case err == nil:
 			m.settle(c, keeper.Item{Code: code, Signal: sig, Finished: at}, "")
-		} else {
+		case c.info.State == Created && !c.info.Asked:
+			m.neverStarted(c)
+		default:
 			m.settle(c, keeper.Item{Code: unknownExit, Finished: time.Now()}, why)
 		}
 	}

@@ -61,31 +61,39 @@ func (m *Manager) CreateSandbox(ctx context.Context, spec SandboxSpec) (Sandbox,
 
 func (m *Manager) buildSandbox(s *sandbox) error {
 	spec := s.info.Spec
+	m.step("sandbox: nothing is written")
 	if err := os.MkdirAll(filepath.Join(m.stateDir(spec.ID), "containers"), 0o700); err != nil {
 		return err
 	}
+	m.step("sandbox: its directory is made")
 	if err := m.saveSandbox(s); err != nil {
 		return err
 	}
+	m.step("sandbox: it is recorded")
 	if err := os.MkdirAll(m.runDir(spec.ID), 0o700); err != nil {
 		return err
 	}
+	m.step("sandbox: its run directory is made")
 	if !spec.HostIPC {
 		if err := mountShm(m.shmPath(spec.ID)); err != nil {
 			return err
 		}
 	}
+	m.step("sandbox: its memory is mounted")
 	if _, err := makeCgroup(m.cgroupPath(spec, ""), resources(spec.Resources, false)); err != nil {
 		return err
 	}
+	m.step("sandbox: its cgroup is made")
 	k := keeper.Spec{
 		ID: spec.ID, Executable: m.cfg.Executable, Dir: m.runDir(spec.ID), Join: m.keepers, Namespaces: namespaceFlags(spec),
 		Hostname: spec.Hostname, Sysctls: spec.Sysctls, SharedPID: spec.SharedPID && !spec.HostPID, OOMScoreAdj: keeperOOMScoreAdj,
+		Reached: m.cfg.reached,
 	}
 	started, err := keeper.Spawn(k)
 	if err != nil {
 		return err
 	}
+	m.step("sandbox: its keeper runs")
 	m.mu.Lock()
 	s.info.KeeperPID, s.process = started.PID, started.Process
 	m.mu.Unlock()
@@ -96,6 +104,7 @@ func (m *Manager) buildSandbox(s *sandbox) error {
 			return err
 		}
 	}
+	m.step("sandbox: its network namespace is bound")
 	client, _, err := keeper.Dial(m.runDir(spec.ID))
 	if err != nil {
 		return err
@@ -104,7 +113,12 @@ func (m *Manager) buildSandbox(s *sandbox) error {
 	s.client, s.pid1, s.info.NetNS, s.info.State = client, client.PID1, netns, SandboxReady
 	m.serveLocked(s)
 	m.mu.Unlock()
-	return m.saveSandbox(s)
+	m.step("sandbox: it is ready")
+	if err := m.saveSandbox(s); err != nil {
+		return err
+	}
+	m.step("sandbox: it is recorded as ready")
+	return nil
 }
 
 func namespaceFlags(s SandboxSpec) int {
@@ -241,6 +255,7 @@ func (m *Manager) dismantle(ctx context.Context, s *sandbox) error {
 			return err
 		}
 	}
+	m.step("stop: the keeper is killed")
 	cm, err := newCgroup(m.cgroupPath(spec, ""), &cgroups.Resources{SkipDevices: true})
 	if err != nil {
 		return err
@@ -251,15 +266,19 @@ func (m *Manager) dismantle(ctx context.Context, s *sandbox) error {
 			return err
 		}
 	}
+	m.step("stop: the cgroup is empty")
 	m.lose(s, "killed with its sandbox")
+	m.step("stop: its containers are settled")
 	if err := errors.Join(unmountAll(m.netnsPath(spec.ID)), unmountAll(m.shmPath(spec.ID))); err != nil {
 		return err
 	}
+	m.step("stop: its mounts are gone")
 	if ours {
 		if err := cm.Destroy(); err != nil {
 			return fmt.Errorf("remove cgroup: %w", err)
 		}
 	}
+	m.step("stop: its cgroup is gone")
 	m.mu.Lock()
 	s.info.State, s.info.KeeperPID, s.info.NetNS, s.pid1, s.process = SandboxStopped, 0, "", 0, nil
 	m.mu.Unlock()
@@ -311,12 +330,19 @@ func (m *Manager) RemoveSandbox(ctx context.Context, id string) error {
 // forget deletes the files of a dismantled sandbox; sandbox.json last but one, so that a crash leaves a sandbox to remove.
 func (m *Manager) forget(s *sandbox) error {
 	id := s.info.Spec.ID
+	m.step("forget: nothing is removed")
 	if err := os.RemoveAll(m.runDir(id)); err != nil {
 		return err
 	}
+	m.step("forget: the run directory is gone")
+	if err := os.RemoveAll(filepath.Join(m.stateDir(id), "containers")); err != nil {
+		return err
+	}
+	m.step("forget: the containers' records are gone")
 	if err := os.RemoveAll(m.stateDir(id)); err != nil {
 		return err
 	}
+	m.step("forget: the record is gone")
 	m.mu.Lock()
 	delete(m.sandboxes, id)
 	m.mu.Unlock()

@@ -63,14 +63,17 @@ func (m *Manager) Start(ctx context.Context, sandboxID string, spec ContainerSpe
 }
 
 func (m *Manager) start(ctx context.Context, c *container, client *keeper.Client) error {
+	m.step("start: nothing is written")
 	if err := m.saveContainer(c); err != nil {
 		return err
 	}
+	m.step("start: it is recorded")
 	spec := c.info.Spec
 	rootfs, err := m.cfg.Snapshots.Prepare(ctx, spec.ID, spec.ImageID)
 	if err != nil {
 		return fmt.Errorf("prepare root filesystem: %w", err)
 	}
+	m.step("start: its root filesystem is made")
 	// libcontainer wants it without symbolic links.
 	if rootfs, err = filepath.EvalSymlinks(rootfs); err != nil {
 		return fmt.Errorf("find root filesystem: %w", err)
@@ -93,6 +96,13 @@ func (m *Manager) start(ctx context.Context, c *container, client *keeper.Client
 			return fmt.Errorf("make log directory: %w", err)
 		}
 	}
+	m.mu.Lock()
+	c.info.Asked = true
+	m.mu.Unlock()
+	if err := m.saveContainer(c); err != nil {
+		return err
+	}
+	m.step("start: it is recorded that the keeper is asked")
 	item, err := client.Start(ctx, keeper.Start{
 		ID: spec.ID, Flags: startFlags(spec), LogPath: spec.LogPath, LogMax: m.cfg.LogMaxSize, KillCgroup: killCgroup,
 		Executable: m.exe, Request: file,
@@ -103,13 +113,18 @@ func (m *Manager) start(ctx context.Context, c *container, client *keeper.Client
 		}
 		return err
 	}
+	m.step("start: it runs")
 	m.mu.Lock()
 	if c.info.State == Created {
 		c.info.State, c.info.PID = Running, item.PID
 	}
 	c.info.StartedAt = item.Started
 	m.mu.Unlock()
-	return m.saveContainer(c)
+	if err := m.saveContainer(c); err != nil {
+		return err
+	}
+	m.step("start: it is recorded that it runs")
+	return nil
 }
 
 // volumes are the mounts of the image's volumes, without those that the caller mounts over.

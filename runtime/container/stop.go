@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"codeberg.org/skiff/skiff/runtime/keeper"
 )
 
 // Stop sends the stop signal, once however often it is called, waits up to grace for the exit, then kills every process of the container.
@@ -130,17 +132,26 @@ func (m *Manager) Remove(ctx context.Context, containerID string) error {
 }
 
 func (m *Manager) removeContainer(ctx context.Context, c *container) error {
+	m.mu.Lock()
+	client := c.sandbox.client
+	m.mu.Unlock()
+	return m.eraseContainer(ctx, c, client)
+}
+
+// eraseContainer removes all that is left of a container; client is nil when its keeper does not know it.
+func (m *Manager) eraseContainer(ctx context.Context, c *container, client *keeper.Client) error {
+	m.step("remove: nothing is removed")
 	m.cleanContainer(c)
 	if err := m.cfg.Snapshots.Remove(ctx, c.id()); err != nil {
 		return fmt.Errorf("remove root filesystem: %w", err)
 	}
-	m.mu.Lock()
-	client := c.sandbox.client
-	m.mu.Unlock()
+	m.step("remove: its root filesystem is gone")
 	if client != nil {
 		_ = client.Forget(ctx, c.id()) // it may never have known it
 	}
+	m.step("remove: the keeper has forgotten it")
 	_ = os.Remove(filepath.Join(m.runDir(c.info.SandboxID), "exit."+c.id()))
+	m.step("remove: its exit file is gone")
 	c.saving.Lock()
 	defer c.saving.Unlock()
 	if err := os.Remove(m.containerFile(c.info.SandboxID, c.id())); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -150,5 +161,6 @@ func (m *Manager) removeContainer(ctx context.Context, c *container) error {
 	c.removed = true
 	delete(m.containers, c.id())
 	m.mu.Unlock()
+	m.step("remove: its record is gone")
 	return nil
 }

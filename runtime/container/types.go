@@ -28,6 +28,8 @@ type Config struct {
 	LogMaxFiles int
 	// Logger may be nil.
 	Logger *slog.Logger
+
+	reached func(step string) // of tests, see step
 }
 
 // Snapshotter makes and removes the root filesystem of a container. runtime/snapshot implements it.
@@ -179,6 +181,8 @@ type Container struct {
 	OOMKilled bool
 	// Message says why it could not be started.
 	Message string
+	// Asked: its keeper was asked to start it. Without this it has never run.
+	Asked bool `json:",omitempty"`
 }
 
 // Event says that a container or sandbox changed; read its state with Container or Sandbox. Container is "" for the sandbox.

@@ -110,8 +110,25 @@ func (m *Manager) merge(s *sandbox, items []keeper.Item) {
 	for _, c := range changed {
 		m.save(c)
 	}
-	for _, c := range lost { // the daemon ended between its record and the keeper's START
-		m.settle(c, keeper.Item{Code: 128, Finished: time.Now()}, "it was never started")
+	for _, c := range lost { // the daemon, or the connection, ended between its record and the keeper's START
+		if c.adopted {
+			m.neverStarted(c)
+		} else {
+			m.settle(c, keeper.Item{Code: cannotStart, Finished: time.Now()}, "the connection to its keeper broke before it was started")
+		}
+	}
+}
+
+// neverStarted forgets a container that was recorded and never ran: for the caller it is as if it had not asked, so that it starts it
+// now. Settled with some exit code it would count as a run, and a pod whose containers run once only would have failed.
+func (m *Manager) neverStarted(c *container) {
+	m.log.Info("a container is forgotten that was recorded and never started", "container", c.id(), "sandbox", c.info.SandboxID)
+	m.mu.Lock()
+	c.info.State = Exited
+	m.mu.Unlock()
+	close(c.exited)
+	if err := m.eraseContainer(context.Background(), c, nil); err != nil {
+		m.log.Error("remove a container that was never started", "container", c.id(), "error", err)
 	}
 }
 
@@ -156,7 +173,9 @@ func (m *Manager) settle(c *container, i keeper.Item, message string) {
 	}
 	c.info.OOMKilled, c.info.Message = oom, message
 	m.mu.Unlock()
+	m.step("exit: it is heard")
 	m.save(c)
+	m.step("exit: it is recorded")
 	close(c.exited)
 	m.events.add(Event{SandboxID: c.info.SandboxID, ContainerID: c.id()})
 	m.wg.Go(func() { m.cleanContainer(c) })
@@ -179,7 +198,9 @@ func (m *Manager) cleanContainer(c *container) {
 	if err != nil {
 		m.log.Warn("remove cgroup of exited container", "container", c.id(), "error", err)
 	}
+	m.step("exit: its cgroup is gone")
 	_ = os.RemoveAll(filepath.Join(m.factoryRoot(), c.id()))
+	m.step("exit: libcontainer's state is gone")
 }
 
 // lose settles the containers of a sandbox whose keeper is gone: by their exit files, else by what is known.

@@ -38,6 +38,14 @@ type Spec struct {
 	Sysctls     map[string]string
 	SharedPID   bool
 	OOMScoreAdj int
+	// Reached is told the steps of Spawn, by tests that kill their process at each; nil otherwise.
+	Reached func(step string)
+}
+
+func (s Spec) step(name string) {
+	if s.Reached != nil {
+		s.Reached(name)
+	}
 }
 
 // config renders the spec as the keeper reads it: in the order in which it is applied.
@@ -95,6 +103,7 @@ func Spawn(s Spec) (Spawned, error) {
 	}
 	defer listener.Close()
 	defer dir.Close()
+	s.step("keeper: its socket is made")
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return Spawned{}, fmt.Errorf("make socket for keeper of sandbox %s: %w", s.ID, err)
@@ -111,6 +120,7 @@ func Spawn(s Spec) (Spawned, error) {
 	if err != nil {
 		return Spawned{}, fmt.Errorf("start keeper of sandbox %s: %w", s.ID, err)
 	}
+	s.step("keeper: it is started")
 	k := Spawned{PID: p.Pid}
 	if k.Process, err = Find(p.Pid); err == nil {
 		k.PID1, err = handshake(ours, s.config())

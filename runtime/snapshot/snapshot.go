@@ -27,6 +27,14 @@ type Store struct {
 	mu     sync.Mutex
 	busy   map[string]*sync.Mutex // by ID: calls for one snapshot are serialised
 	byPage atomic.Bool            // see overlay
+
+	reached func(step string) // of tests that crash between two writes; nil otherwise
+}
+
+func (s *Store) step(name string) {
+	if s.reached != nil {
+		s.reached(name)
+	}
 }
 
 var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,254}$`)
@@ -148,18 +156,22 @@ func (s *Store) mount(id, imageID string, writable bool) (string, error) {
 	if img == nil {
 		return "", fmt.Errorf("the image: %w", image.ErrNotFound)
 	}
+	s.step("prepare: nothing is made")
 	if err := s.directories(dir, img, writable); err != nil {
 		return "", err
 	}
+	s.step("prepare: the directories are made")
 	o := overlay{dir: dir, empty: filepath.Join(s.dir, "empty"), lower: img.Layers, writable: writable, byPage: &s.byPage}
 	if err := o.mount(); err != nil {
 		return "", fmt.Errorf("mounting %d layers: %w", len(img.Layers), err)
 	}
+	s.step("prepare: it is mounted")
 	if made == nil {
 		if err := os.WriteFile(filepath.Join(dir, "image"), []byte(imageID), 0o600); err != nil {
 			return "", err
 		}
 	}
+	s.step("prepare: it is marked")
 	return rootfs, nil
 }
 
@@ -177,6 +189,7 @@ func (s *Store) directories(dir string, img *image.Image, writable bool) error {
 	if err := os.MkdirAll(filepath.Join(dir, "work"), 0o700); err != nil {
 		return err
 	}
+	s.step("prepare: the work directory is made")
 	upper := filepath.Join(dir, "upper")
 	if err := os.Mkdir(upper, 0o755); errors.Is(err, fs.ErrExist) {
 		return nil
@@ -244,6 +257,7 @@ func (s *Store) destroy(dir string) error {
 			return fmt.Errorf("unmounting: %w", err)
 		}
 	}
+	s.step("remove: it is unmounted")
 	aside := dir
 	if !strings.HasPrefix(filepath.Base(dir), ".rm-") {
 		aside = filepath.Join(s.dir, ".rm-"+filepath.Base(dir))
@@ -253,8 +267,10 @@ func (s *Store) destroy(dir string) error {
 			aside = dir
 		}
 	}
+	s.step("remove: it is set aside")
 	if err := os.RemoveAll(aside); err != nil {
 		return err
 	}
+	s.step("remove: it is gone")
 	return nil
 }

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -113,12 +114,26 @@ func (d *decider) prepare() bool {
 	} else if d.running(Step{Verb: SetUpVolumes}) {
 		d.do(Step{Verb: SetUpVolumes})
 	}
-	s := d.have.Sandbox
-	if s == nil || !s.Ready {
-		ready = false
+	switch s := d.have.Sandbox; {
+	case s != nil && s.Ready:
+		return ready
+	case s != nil && s.Unconnected && d.used():
+		// A daemon that has just started may not know its network yet. That is no reason to kill what runs.
+		d.do(Step{Verb: Connect, ID: s.ID})
+	default:
 		d.do(Step{Verb: CreateSandbox, Attempt: d.have.LastSandboxAttempt + 1})
 	}
-	return ready
+	return false
+}
+
+// used says whether a container runs, or has run, in the sandbox.
+func (d *decider) used() bool {
+	for _, attempts := range d.have.Containers {
+		if slices.ContainsFunc(attempts, func(a Attempt) bool { return a.Current }) {
+			return true
+		}
+	}
+	return false
 }
 
 // inits walks the init containers; it says whether the regular ones may go on.

@@ -137,7 +137,7 @@ func (d *decider) finish() {
 	if !d.killAll() {
 		return
 	}
-	if s := d.have.Sandbox; s != nil && s.Ready {
+	if s := d.have.Sandbox; s != nil && (s.Ready || s.Unconnected) {
 		d.do(Step{Verb: StopSandbox, ID: s.ID})
 	}
 	if !d.have.TornDown {

@@ -32,7 +32,7 @@ func (s Step) String() string {
 		fmt.Fprintf(&b, " attempt=%d next-back-off=%s", s.Attempt, s.BackOff)
 	case PreStop, Kill:
 		fmt.Fprintf(&b, " id=%s until=%s (%s)", s.ID, s.Until.UTC().Format(time.RFC3339), s.Why)
-	case StopSandbox, RemoveSandbox:
+	case StopSandbox, RemoveSandbox, Connect:
 		fmt.Fprintf(&b, " id=%s", s.ID)
 	}
 	return b.String()

@@ -42,6 +42,8 @@ type Sandbox struct {
 	Attempt int    `json:"attempt"`
 	// Ready: it runs and is connected to the network.
 	Ready bool `json:"ready,omitempty"`
+	// Unconnected: it runs, and is not connected to the network, or not known to be.
+	Unconnected bool `json:"unconnected,omitempty"`
 	// Resize: its cgroup has other limits than the pod has been granted.
 	Resize bool `json:"resize,omitempty"`
 	// Narrow: some of these limits are lower than what was granted.
@@ -144,8 +146,10 @@ type Verb string
 const (
 	SetUpVolumes  Verb = "set-up-volumes"
 	CreateSandbox Verb = "create-sandbox"
-	Pull          Verb = "pull"
-	Start         Verb = "start"
+	// Connect gives a sandbox that runs its place in the network.
+	Connect Verb = "connect"
+	Pull    Verb = "pull"
+	Start   Verb = "start"
 	// PreStop runs a container's hook; Kill sends the stop signal and, when its time is over, kills.
 	PreStop       Verb = "pre-stop"
 	Kill          Verb = "kill"
