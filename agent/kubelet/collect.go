@@ -3,6 +3,7 @@ package kubelet
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -62,6 +63,7 @@ func (k *Kubelet) collectImages(ctx context.Context) {
 
 // removeImages removes the unused images of which doomed says so, the longest unused first.
 func (k *Kubelet) removeImages(ctx context.Context, reason string, doomed func(unused time.Duration) bool) {
+	defer k.pulls.records.prune(func(id string) bool { return k.cfg.Images.Get(id) != nil })
 	used, now := k.imagesInUse(), k.cfg.Now()
 	for id := range used {
 		k.imageUsed(id)
@@ -75,7 +77,11 @@ func (k *Kubelet) removeImages(ctx context.Context, reason string, doomed func(u
 			continue
 		}
 		k.cfg.Log.Info("removing an unused image", "image", img.Names, "bytes", img.Size)
-		if err := k.cfg.Images.Remove(ctx, img.ID, func(id string) bool { return k.imagesInUse()[id] }); err != nil {
+		err := k.cfg.Images.Remove(ctx, img.ID, func(id string) bool { return k.imagesInUse()[id] })
+		if errors.Is(err, image.ErrInUse) {
+			continue // it is mounted, or has come into use
+		}
+		if err != nil {
 			k.cfg.Log.Warn("cannot remove an image", "image", img.Names, "err", err)
 			k.events.onNode(corev1.EventTypeWarning, "ImageGCFailed", "Failed to remove image %v: %v", img.Names, err)
 			continue
@@ -84,7 +90,7 @@ func (k *Kubelet) removeImages(ctx context.Context, reason string, doomed func(u
 	}
 }
 
-// ImageInUse says whether a container uses the image.
+// ImageInUse says whether a container uses the image, or a pod of this node names it. Mounted ones the image store itself knows of.
 func (k *Kubelet) ImageInUse(id string) bool { return k.imagesInUse()[id] }
 
 func (k *Kubelet) imagesInUse() map[string]bool {
@@ -99,7 +105,28 @@ func (k *Kubelet) imagesInUse() map[string]bool {
 		for _, u := range w.images {
 			used[u.id] = true
 		}
+		pod, torn := w.pod, w.torn
 		w.mu.Unlock()
+		if torn {
+			continue
+		}
+		for _, ref := range imageRefs(pod) { // it may be waiting for something else
+			if img := k.cfg.Images.Get(ref); img != nil {
+				used[img.ID] = true
+			}
+		}
 	}
 	return used
+}
+
+// imageRefs are the images that a pod names, of containers and of volumes.
+func imageRefs(pod *corev1.Pod) []string {
+	var out []string
+	each(pod, func(c *corev1.Container, _ kind) { out = append(out, c.Image) })
+	for i := range pod.Spec.Volumes {
+		if v := pod.Spec.Volumes[i].Image; v != nil && v.Reference != "" {
+			out = append(out, v.Reference)
+		}
+	}
+	return out
 }

@@ -19,9 +19,10 @@ import (
 
 // puller joins pulls of the same image with the same credentials into one.
 type puller struct {
-	images Images
-	mu     sync.Mutex
-	pulls  map[string]*pullCall
+	images  Images
+	records *pullRecords
+	mu      sync.Mutex
+	pulls   map[string]*pullCall
 }
 
 type pullCall struct {
@@ -30,10 +31,12 @@ type pullCall struct {
 	err  error
 }
 
-func newPuller(i Images) *puller { return &puller{images: i, pulls: map[string]*pullCall{}} }
+func newPuller(i Images, r *pullRecords) *puller {
+	return &puller{images: i, records: r, pulls: map[string]*pullCall{}}
+}
 
-func (p *puller) pull(ctx context.Context, ref string, auths []image.Auth) (*image.Image, error) {
-	key := fmt.Sprintf("%s\n%v", ref, auths)
+func (p *puller) pull(ctx context.Context, ref string, creds []pullCredential) (*image.Image, error) {
+	key := fmt.Sprintf("%s\n%v", ref, creds)
 	p.mu.Lock()
 	c := p.pulls[key]
 	if c == nil {
@@ -41,7 +44,7 @@ func (p *puller) pull(ctx context.Context, ref string, auths []image.Auth) (*ima
 		p.pulls[key] = c
 		// The pull goes on when the first who asked goes away, as others may have joined; the store resumes what is left.
 		go func() {
-			c.img, c.err = p.images.Pull(context.WithoutCancel(ctx), ref, image.PullOptions{Auths: auths})
+			c.img, c.err = p.recorded(context.WithoutCancel(ctx), ref, creds)
 			p.mu.Lock()
 			delete(p.pulls, key)
 			p.mu.Unlock()
@@ -55,6 +58,28 @@ func (p *puller) pull(ctx context.Context, ref string, auths []image.Auth) (*ima
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// recorded pulls an image and records with what.
+func (p *puller) recorded(ctx context.Context, ref string, creds []pullCredential) (*image.Image, error) {
+	if err := p.records.begin(ref); err != nil {
+		return nil, err
+	}
+	opts, access := image.PullOptions{}, pullAccess{Everyone: true}
+	for _, c := range creds {
+		opts.Auths = append(opts.Auths, c.auth)
+	}
+	opts.Accepted = func(i int) {
+		if s := creds[i].secret; s.Hash != "" {
+			access = pullAccess{Secrets: []pullSecret{s}}
+		}
+	}
+	img, err := p.images.Pull(ctx, ref, opts)
+	id := ""
+	if err == nil {
+		id = img.ID
+	}
+	return img, errors.Join(err, p.records.end(ref, id, access))
 }
 
 // pull makes a container's image usable for its next start.
@@ -87,21 +112,29 @@ func (k *Kubelet) ensureImage(ctx context.Context, pod *corev1.Pod, ref string, 
 	}
 	switch {
 	case img != nil && (policy != corev1.PullAlways || strings.Contains(ref, "@sha256:")):
+		may, err := k.pulls.records.mayUse(img.ID, ref, func() ([]pullSecret, error) { return k.pullSecrets(ctx, pod, ref) })
+		if err != nil {
+			return nil, because("ErrImagePull", err)
+		}
+		if !may {
+			break
+		}
 		say(corev1.EventTypeNormal, "Pulled", "Container image %q already present on machine and can be accessed by the pod", ref)
 		return img, nil
-	case policy == corev1.PullNever:
+	}
+	if policy == corev1.PullNever { // also of one that is here, and that the pod has no credentials for
 		msg := fmt.Sprintf("Container image %q is not present with pull policy of Never", ref)
 		say(corev1.EventTypeWarning, "ErrImageNeverPull", "%s", msg)
 		say(corev1.EventTypeWarning, "Failed", "Error: ErrImageNeverPull")
 		return nil, because("ErrImageNeverPull", errors.New(msg))
 	}
-	auths, err := k.pullAuths(ctx, pod, ref)
+	creds, err := k.pullAuths(ctx, pod, ref)
 	if err != nil {
 		return nil, because("ErrImagePull", err)
 	}
 	say(corev1.EventTypeNormal, "Pulling", "Pulling image %q", ref)
 	begun := k.cfg.Now()
-	img, err = k.pulls.pull(ctx, ref, auths)
+	img, err = k.pulls.pull(ctx, ref, creds)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -164,9 +197,9 @@ type dockerAuth struct {
 }
 
 // pullAuths collects what the pod's imagePullSecrets have for the image's registry, the longest match first.
-func (k *Kubelet) pullAuths(ctx context.Context, pod *corev1.Pod, ref string) ([]image.Auth, error) {
+func (k *Kubelet) pullAuths(ctx context.Context, pod *corev1.Pod, ref string) ([]pullCredential, error) {
 	type match struct {
-		auth image.Auth
+		cred pullCredential
 		n    int
 	}
 	var found []match
@@ -182,7 +215,7 @@ func (k *Kubelet) pullAuths(ctx context.Context, pod *corev1.Pod, ref string) ([
 		}
 		for server, a := range parseDocker(s) {
 			if n := matches(server, ref); n > 0 {
-				found = append(found, match{a.auth(), n})
+				found = append(found, match{newCredential(a.auth(), s), n})
 			}
 		}
 	}
@@ -193,15 +226,27 @@ func (k *Kubelet) pullAuths(ctx context.Context, pod *corev1.Pod, ref string) ([
 	}
 	for _, c := range given {
 		if n := matches(c.Pattern, ref); n > 0 {
-			found = append(found, match{image.Auth{Username: c.Username, Password: c.Password}, n})
+			found = append(found, match{pullCredential{auth: image.Auth{Username: c.Username, Password: c.Password}}, n})
 		}
 	}
 	slices.SortStableFunc(found, func(a, b match) int { return b.n - a.n })
-	var out []image.Auth
+	var out []pullCredential
 	for _, m := range found {
-		out = append(out, m.auth)
+		out = append(out, m.cred)
 	}
 	return out, nil
+}
+
+// pullSecrets are the Secrets that a pod can show for an image.
+func (k *Kubelet) pullSecrets(ctx context.Context, pod *corev1.Pod, ref string) ([]pullSecret, error) {
+	creds, err := k.pullAuths(ctx, pod, ref)
+	out := make([]pullSecret, 0, len(creds))
+	for _, c := range creds {
+		if c.secret.Hash != "" {
+			out = append(out, c.secret)
+		}
+	}
+	return out, err
 }
 
 func parseDocker(s *corev1.Secret) map[string]dockerAuth {

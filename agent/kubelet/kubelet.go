@@ -73,7 +73,7 @@ func New(cfg Config) (*Kubelet, error) {
 	k.volumes = volume.New(volume.Config{Dir: cfg.Paths.Pods(), Memory: k.memoryDir(), Objects: k.objects,
 		Claim: k.claim, Layers: k.layers, Log: cfg.Log})
 	k.probes = probe.New(probe.Config{Exec: k.probeExec, Changed: k.wake, Event: k.probeEvent, Took: counts.probed, Log: cfg.Log})
-	k.pulls = newPuller(cfg.Images)
+	k.pulls = newPuller(cfg.Images, newPullRecords(filepath.Join(cfg.Paths.Data, "agent", "pulled")))
 	k.events = newRecorder(cfg.Client, cfg.NodeName, k.nodeUID)
 	k.node = newNode(k)
 	k.svc = &services{k: k}

@@ -13,6 +13,7 @@ import (
 	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/runtime/image"
 	"codeberg.org/skiff/skiff/runtime/image/imageapi"
+	"codeberg.org/skiff/skiff/runtime/snapshot"
 	"codeberg.org/skiff/skiff/server"
 )
 
@@ -39,7 +40,7 @@ func Image(ctx context.Context, args []string) error {
 		return err
 	}
 	store := image.Config{Dir: node.Paths.Images(), Registries: node.Paths.RegistriesFile()}
-	api, err := imageapi.Connect(agent.ImageSocket(node.Paths), store, nil)
+	api, err := imageapi.Connect(agent.ImageSocket(node.Paths), store, func(id string) bool { return snapshot.UsesImage(node.Paths.Snapshots(), id) })
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ import (
 const keepUnused = 24 * time.Hour
 
 // Remove forgets a name, or with an ID all names, and deletes layers that no image uses any more. inUse reports the IDs of
-// images that containers use; they are kept and ErrInUse returned. Forgetting one name of several is always allowed.
+// images that pods use; they and mounted ones are kept and ErrInUse returned. Forgetting one name of several is always allowed.
 func (s *Store) Remove(ctx context.Context, ref string, inUse func(id string) bool) error {
 	s.mu.Lock()
 	r := s.find(ref)
@@ -26,9 +26,9 @@ func (s *Store) Remove(ctx context.Context, ref string, inUse func(id string) bo
 	}
 	left := r.with(func(i *Image) { forget(i, ref) })
 	gone := len(left.image.Names) == 0 && len(left.image.Digests) == 0
-	if gone && inUse != nil && inUse(r.image.ID) {
+	if gone && (inUse != nil && inUse(r.image.ID) || isMounted(r.chains)) {
 		s.mu.Unlock()
-		return fmt.Errorf("removing image %s: %w by a container", ref, ErrInUse)
+		return fmt.Errorf("removing image %s: %w by a pod", ref, ErrInUse)
 	}
 	next := make(map[string]*record, len(s.images))
 	for id, old := range s.images {

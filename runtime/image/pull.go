@@ -57,7 +57,7 @@ func (s *Store) pullFrom(ctx context.Context, e endpoint, ref Reference, opts Pu
 		return nil, err
 	}
 	defer reg.close()
-	m, err := s.resolve(ctx, reg, ref, credentials(e, opts))
+	m, auth, err := s.resolve(ctx, reg, ref, credentials(e, opts))
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,13 @@ func (s *Store) pullFrom(ctx context.Context, e endpoint, ref Reference, opts Pu
 	if m.top != m.digest {
 		digests = []string{ref.Repository() + "@" + m.top, digests[0]}
 	}
-	return s.register(ctx, cfg, raw, m.raw, ref.Name(), digests)
+	img, err := s.register(ctx, cfg, raw, m.raw, ref.Name(), digests)
+	for i := range opts.Auths {
+		if err == nil && auth == &opts.Auths[i] && opts.Accepted != nil {
+			opts.Accepted(i)
+		}
+	}
+	return img, err
 }
 
 // register makes config, manifests and name durable, in this order.
@@ -120,20 +126,20 @@ func credentials(e endpoint, opts PullOptions) []*Auth {
 }
 
 // resolve finds the manifest for this platform with the first credentials that the registry takes.
-func (s *Store) resolve(ctx context.Context, reg *registry, ref Reference, auths []*Auth) (m *manifest, err error) {
+func (s *Store) resolve(ctx context.Context, reg *registry, ref Reference, auths []*Auth) (m *manifest, auth *Auth, err error) {
 	var denied error
-	for _, auth := range auths {
+	for _, auth = range auths {
 		if err = reg.login(ctx, auth); err == nil {
 			m, err = s.manifest(ctx, reg, ref)
 		}
 		if !errors.Is(err, ErrUnauthorized) {
-			return m, err
+			return m, auth, err
 		}
 		if denied == nil {
 			denied = err // what the registry said to the first credentials tells most
 		}
 	}
-	return nil, denied
+	return nil, nil, denied
 }
 
 var manifestTypes = []string{
@@ -151,8 +157,9 @@ func (s *Store) manifest(ctx context.Context, reg *registry, ref Reference) (*ma
 	}
 	var raws [][]byte
 	top := ""
-	for range 3 { // an index may point to another one
-		raw, err := s.manifestBlob(ctx, reg, what)
+	for depth := range 3 { // an index may point to another one
+		// The registry is always asked for the first: that it is here does not say that who asks may have it.
+		raw, err := s.manifestBlob(ctx, reg, what, depth > 0)
 		if err != nil {
 			return nil, err
 		}
@@ -177,9 +184,9 @@ func (s *Store) manifest(ctx context.Context, reg *registry, ref Reference) (*ma
 	return nil, corrupt("image indexes are nested too deep")
 }
 
-func (s *Store) manifestBlob(ctx context.Context, reg *registry, what string) ([]byte, error) {
+func (s *Store) manifestBlob(ctx context.Context, reg *registry, what string, local bool) ([]byte, error) {
 	isDigest := digestPattern.MatchString(what)
-	if isDigest {
+	if isDigest && local {
 		if raw, err := s.readBlob(what); err == nil {
 			return raw, nil
 		}

@@ -139,7 +139,8 @@ func (r *registries) config(host string) hostConfig {
 }
 
 func parseEndpoint(raw string) (endpoint, error) {
-	if !strings.Contains(raw, "://") {
+	bare := !strings.Contains(raw, "://")
+	if bare {
 		raw = "https://" + raw
 	}
 	u, err := url.Parse(raw)
@@ -150,7 +151,8 @@ func parseEndpoint(raw string) (endpoint, error) {
 	if root == "" {
 		root = "/v2"
 	}
-	return endpoint{host: u.Host, root: root, http: u.Scheme == "http", https: u.Scheme == "https"}, nil
+	// Without a scheme one of loopback may speak either, as in k3s; TLS is tried first.
+	return endpoint{host: u.Host, root: root, http: u.Scheme == "http" || bare && isLoopback(u.Host), https: u.Scheme == "https"}, nil
 }
 
 // rewrite applies the first matching rule, in the order of the patterns.

@@ -428,8 +428,16 @@ func TestPullCredentialsAndMirrors(t *testing.T) {
 	if _, err := s.Pull(ctx, ref, PullOptions{Auths: []Auth{{Username: "u", Password: "wrong"}}}); !errors.Is(err, ErrUnauthorized) {
 		t.Errorf("wrong credentials: %v", err)
 	}
-	if _, err := s.Pull(ctx, ref, PullOptions{Auths: []Auth{{Username: "x"}, {Username: "u", Password: "p"}}}); err != nil {
-		t.Errorf("second credentials: %v", err)
+	accepted := -1
+	got, err := s.Pull(ctx, ref, PullOptions{Auths: []Auth{{Username: "x"}, {Username: "u", Password: "p"}}, Accepted: func(i int) { accepted = i }})
+	if err != nil || accepted != 1 {
+		t.Fatalf("second credentials: %v, accepted %d", err, accepted)
+	}
+	// All of it is here now. That is no reason to give it to who may not have it, whatever he calls it.
+	for _, name := range append(got.Digests, ref) {
+		if _, err := s.Pull(ctx, name, PullOptions{}); !errors.Is(err, ErrUnauthorized) {
+			t.Errorf("%s without credentials, when it is here: %v", name, err)
+		}
 	}
 	conf := fmt.Sprintf("mirrors:\n  docker.io:\n    endpoint: [\"http://127.0.0.1:1\", \"http://%s\"]\n  example.com:\n    endpoint: [\"http://%s/v2\"]\n    rewrite: {\"^old/(.*)\": \"renamed/$1\"}\nconfigs:\n  %q:\n    auth: {username: u, password: p}\n", r.host, r.host, r.host)
 	if err := os.WriteFile(s.cfg.Registries, []byte(conf), 0o600); err != nil {

@@ -64,6 +64,9 @@ type PullOptions struct {
 	// Auths to try at the image's own registry, in order; then those of registries.yaml, then none. Mirrors only ever see
 	// what registries.yaml has for them.
 	Auths []Auth
+	// Accepted, which may be nil, is called before Pull returns an image that it got with one of Auths: with its index. It is not called
+	// when the registry wanted none of them.
+	Accepted func(i int)
 }
 
 // Store holds images. Safe for concurrent use; pulls of one layer by several callers happen once.
