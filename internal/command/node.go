@@ -94,6 +94,7 @@ func checkImage(flags *pflag.FlagSet, verb string, rest []string) error {
 func CleanUp(ctx context.Context, args []string) error {
 	var node agent.Config
 	flags, shared := pflag.NewFlagSet("cleanup", pflag.ContinueOnError), pflag.NewFlagSet("cleanup", pflag.ContinueOnError)
+	node.AddFlags(pflag.NewFlagSet("agent", pflag.ContinueOnError)) // the defaults of all that the node does not have to be told here
 	node.AddNodeFlags(shared)
 	shared.StringVar(&node.CgroupRoot, "cgroup-root", "skiff", "cgroup below which all pods run")
 	if err := config.ParseNode(shared, flags, args, defaultConfig()); err != nil {

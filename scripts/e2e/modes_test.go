@@ -52,7 +52,7 @@ spec:
   - {name: scratch, emptyDir: {}}
   - {name: memory, emptyDir: {medium: Memory}}
 `)
-	s.ready("pod/holder")
+	s.ready("holder")
 	root := s.node.Dir()
 	if err := os.Chmod(root, 0o755); err != nil {
 		t.Fatal(err)
