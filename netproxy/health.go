@@ -33,7 +33,7 @@ type healthCheck struct {
 
 // healthOf is the port a Service wants, 0 for none, and how many endpoints are here.
 func healthOf(svc *corev1.Service, eps []*discoveryv1.EndpointSlice, node string) (port int32, local int) {
-	if svc == nil || svc.Spec.Type != corev1.ServiceTypeLoadBalancer || svc.Spec.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyLocal {
+	if svc == nil || foreign(svc) || svc.Spec.Type != corev1.ServiceTypeLoadBalancer || svc.Spec.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyLocal {
 		return 0, 0
 	}
 	here := map[string]bool{}

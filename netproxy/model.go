@@ -45,7 +45,7 @@ type servicePort struct {
 
 // portsOf reads a Service and its slices. It returns nothing for what needs no rules: headless and ExternalName.
 func portsOf(svc *corev1.Service, eps []*discoveryv1.EndpointSlice, at place, family iptables.Family) []servicePort {
-	if svc == nil || svc.Spec.Type == corev1.ServiceTypeExternalName || svc.Spec.ClusterIP == corev1.ClusterIPNone || svc.Spec.ClusterIP == "" {
+	if svc == nil || svc.Spec.Type == corev1.ServiceTypeExternalName || svc.Spec.ClusterIP == corev1.ClusterIPNone || svc.Spec.ClusterIP == "" || foreign(svc) {
 		return nil
 	}
 	base := servicePort{
@@ -80,6 +80,15 @@ func portsOf(svc *corev1.Service, eps []*discoveryv1.EndpointSlice, at place, fa
 	}
 	return out
 }
+
+// foreign tells whether a Service asks for another proxy than the cluster's.
+func foreign(svc *corev1.Service) bool {
+	_, is := svc.Labels[labelProxyName]
+	return is
+}
+
+// labelProxyName is upstream's label of Services that another service proxy looks after.
+const labelProxyName = "service.kubernetes.io/service-proxy-name"
 
 // endpointsOf picks the endpoints of a port: the ready ones, or else those that still serve while they terminate
 // (KEP-1669), once as hints have it for where this node is, and once on this node.
