@@ -127,11 +127,32 @@ func (v view) find(pod *corev1.Pod, name string) (c container.Container, ok bool
 }
 
 func (v view) ContainerID(pod *corev1.Pod, name string) (string, error) {
+	if _, _, err := findContainer(pod, name); err != nil {
+		return "", fmt.Errorf("container %q in pod %q: %w", name, pod.Name, httpapi.ErrNotFound)
+	}
 	c, ok := v.find(pod, name)
 	if !ok || c.State != container.Running {
-		return "", fmt.Errorf("container %q of pod %s/%s is not running: %w", name, pod.Namespace, pod.Name, httpapi.ErrNotFound)
+		return "", httpapi.BadRequest(fmt.Sprintf("container %q in pod %q is not running: %s", name, pod.Name, notRunning(pod, name)))
 	}
 	return c.Spec.ID, nil
+}
+
+// notRunning is why a container does not run, as the pod's status says.
+func notRunning(pod *corev1.Pod, name string) string {
+	for _, list := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses} {
+		for i := range list {
+			if list[i].Name != name {
+				continue
+			}
+			if w := list[i].State.Waiting; w != nil && w.Message != "" {
+				return w.Reason + ": " + w.Message
+			}
+			if t := list[i].State.Terminated; t != nil {
+				return fmt.Sprintf("it has ended (%s, exit code %d)", t.Reason, t.ExitCode)
+			}
+		}
+	}
+	return waitReason(pod, name)
 }
 
 func (v view) LogPath(pod *corev1.Pod, name string, previous bool) (string, <-chan struct{}, error) {

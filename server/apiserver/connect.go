@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"codeberg.org/skiff/skiff/internal/wellknown"
@@ -226,6 +227,8 @@ func (q *request) kubeletError(resp *http.Response) error {
 	switch resp.StatusCode {
 	case http.StatusBadRequest:
 		return apierrors.NewBadRequest(message)
+	case http.StatusNotFound: // which container, says kubelet
+		return &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound, Message: message}}
 	case http.StatusInternalServerError:
 		return apierrors.NewInternalError(fmt.Errorf("%s", message))
 	}
