@@ -40,8 +40,9 @@ type Runtime interface {
 	Attach(ctx context.Context, containerID string, spec container.AttachSpec) error
 	UpdateContainer(ctx context.Context, containerID string, r container.Resources, labels map[string]string) error
 	UpdateSandbox(ctx context.Context, sandboxID string, r container.Resources) error
-	// SetGroup makes and limits a cgroup above sandboxes, LimitCgroup limits one of others.
+	// SetGroup makes and limits a cgroup above sandboxes, WeighGroup changes its weight, LimitCgroup limits one of others.
 	SetGroup(name string, r container.Resources) error
+	WeighGroup(name string, cpuShares uint64) error
 	LimitCgroup(path string, r container.Resources) error
 	GroupStats(name string) (container.Stats, error)
 	ContainerStats(containerID string) (container.Stats, error)

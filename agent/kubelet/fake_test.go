@@ -255,6 +255,13 @@ func (f *fakeRuntime) SetGroup(name string, r container.Resources) error {
 	f.groupWrites++
 	return nil
 }
+func (f *fakeRuntime) WeighGroup(name string, shares uint64) error {
+	f.mu.Lock()
+	r := f.groups[name]
+	f.mu.Unlock()
+	r.CPUShares = shares
+	return f.SetGroup(name, r)
+}
 func (f *fakeRuntime) LimitCgroup(string, container.Resources) error { return nil }
 func (f *fakeRuntime) GroupStats(string) (container.Stats, error)    { return f.ContainerStats("") }
 

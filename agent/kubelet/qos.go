@@ -55,16 +55,28 @@ func (k *Kubelet) updateGroups() error {
 	var errs []error
 	for _, name := range []string{podres.Root, podres.Pods, podres.Burstable, podres.BestEffort} {
 		r := want[name]
-		if have, ok := k.groups.have[name]; ok && reflect.DeepEqual(have, r) {
-			continue
-		}
-		if err := k.cfg.Runtime.SetGroup(name, r); err != nil {
+		if err := k.setGroup(name, r); err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		k.groups.have[name] = r
 	}
 	return errors.Join(errs...)
+}
+
+// setGroup writes what changed. Called with k.groups.mu held.
+func (k *Kubelet) setGroup(name string, r container.Resources) error {
+	have, ok := k.groups.have[name]
+	switch {
+	case ok && reflect.DeepEqual(have, r):
+		return nil
+	case ok:
+		have.CPUShares = r.CPUShares
+		if reflect.DeepEqual(have, r) { // the usual: a burstable pod came or went
+			return k.cfg.Runtime.WeighGroup(name, r.CPUShares)
+		}
+	}
+	return k.cfg.Runtime.SetGroup(name, r)
 }
 
 // balance is updateGroups for a caller who cannot do anything about its failing.

@@ -20,6 +20,19 @@ func (m *Manager) SetGroup(name string, r Resources) error {
 	return err
 }
 
+// WeighGroup changes nothing of a cgroup that SetGroup made but its weight: that is one write.
+func (m *Manager) WeighGroup(name string, cpuShares uint64) error {
+	res := resources(Resources{CPUShares: cpuShares}, false)
+	cm, err := newCgroup(m.groupPath(name), res)
+	if err != nil {
+		return err
+	}
+	if err := cm.Set(res); err != nil {
+		return fmt.Errorf("weigh cgroup %s: %w", name, err)
+	}
+	return nil
+}
+
 // LimitCgroup sets limits of a cgroup that others made; path is relative to each hierarchy's root. What r leaves out stays as it is.
 func (m *Manager) LimitCgroup(path string, r Resources) error {
 	res := resources(r, false)

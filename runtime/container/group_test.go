@@ -3,6 +3,7 @@ package container
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -44,6 +45,12 @@ func TestGroups(t *testing.T) {
 		if limited := r.MemoryLimit > 0; limited != (memory == "1073741824") || limited != (pids == "5000") || !limited && pids != "max" {
 			t.Errorf("%+v: memory %s, pids %s", r, memory, pids)
 		}
+	}
+	if err := b.WeighGroup("kubepods/besteffort", 1024); err != nil {
+		t.Error(err)
+	}
+	if got, want := read("kubepods/besteffort", "cpu/cpu.shares", "cpu.weight"), map[bool]string{false: "1024", true: strconv.FormatUint(cgroups.ConvertCPUSharesToCgroupV2Value(1024), 10)}[v2]; got != want {
+		t.Errorf("weight %s", got)
 	}
 	if _, err := b.GroupStats("kubepods/besteffort"); err != nil {
 		t.Error(err)
