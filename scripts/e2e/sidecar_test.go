@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -30,5 +31,10 @@ func TestPreStopOfASidecar(t *testing.T) {
 		return len(p.Status.ContainerStatuses) == 1 && p.Status.ContainerStatuses[0].State.Terminated != nil
 	})
 	s.terminated(p, 0, "Completed")
-	s.kubectl("wait", "pod", "web", "--for=delete", inTime)
+	s.eventually("the pod is gone", func() error {
+		if out, err := s.tryKubectl("get", "pod", "web", "--ignore-not-found", "-o", "name"); err != nil || strings.TrimSpace(out) != "" {
+			return fmt.Errorf("%s %v", out, err)
+		}
+		return nil
+	})
 }
