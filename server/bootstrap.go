@@ -20,6 +20,7 @@ import (
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/apiserver/rbac"
 	"codeberg.org/skiff/skiff/server/client"
+	"codeberg.org/skiff/skiff/server/controller/legacytokencleaner"
 	"codeberg.org/skiff/skiff/server/controller/servicecidr"
 	"codeberg.org/skiff/skiff/server/store"
 )
@@ -61,6 +62,8 @@ func (s *Server) firstObjects() []api.Object {
 	for _, r := range s.network.service {
 		ranges = append(ranges, r.Masked().String())
 	}
+	all = append(all, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceSystem, Name: legacytokencleaner.TrackingConfigMap},
+		Data: map[string]string{legacytokencleaner.TrackingKey: s.cfg.Now().UTC().Format(time.DateOnly)}})
 	all = append(all, &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: servicecidr.Default}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: ranges}})
 	return append(all,
 		&corev1.Service{

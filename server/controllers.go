@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"codeberg.org/skiff/skiff/server/controller/legacytokencleaner"
 	"codeberg.org/skiff/skiff/server/controller/nodelifecycle"
 	"codeberg.org/skiff/skiff/server/controller/podgc"
 )
@@ -19,6 +20,8 @@ type Controllers struct {
 	Eviction nodelifecycle.Eviction
 	// TerminatedPodThreshold is how many finished pods stay; 0 for all of them.
 	TerminatedPodThreshold int
+	// LegacyTokenPeriod is how long a token that the cluster once made may be unused.
+	LegacyTokenPeriod time.Duration
 }
 
 func (c *Controllers) addFlags(f *pflag.FlagSet) {
@@ -30,13 +33,15 @@ func (c *Controllers) addFlags(f *pflag.FlagSet) {
 	f.Float64Var(&c.Eviction.UnhealthyThreshold, "unhealthy-zone-threshold", e.UnhealthyThreshold, "the share of nodes (0 to 1) that is the greater part of a zone; at least three")
 	f.IntVar(&c.Eviction.LargeCluster, "large-cluster-size-threshold", e.LargeCluster, "how many nodes a zone has to exceed to be large")
 	f.IntVar(&c.TerminatedPodThreshold, "terminated-pod-gc-threshold", podgc.DefaultTerminatedThreshold, "how many finished pods stay before the oldest are removed; 0 or less: all stay")
+	f.DurationVar(&c.LegacyTokenPeriod, "legacy-service-account-token-clean-up-period", legacytokencleaner.DefaultPeriod, "for how long a token in a Secret that the cluster once made by itself may be unused before it is marked invalid, and after as long again deleted")
 }
 
 func (c *Controllers) validate() error {
 	for _, d := range []struct {
 		flag  string
 		value time.Duration
-	}{{"node-monitor-grace-period", c.NodeMonitorGracePeriod}, {"node-startup-grace-period", c.NodeStartupGracePeriod}} {
+	}{{"node-monitor-grace-period", c.NodeMonitorGracePeriod}, {"node-startup-grace-period", c.NodeStartupGracePeriod},
+		{"legacy-service-account-token-clean-up-period", c.LegacyTokenPeriod}} {
 		if d.value < 0 {
 			return fmt.Errorf("--%s: %v is negative", d.flag, d.value)
 		}

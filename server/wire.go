@@ -135,9 +135,9 @@ func (s *Server) wireLoops() (err error) {
 		list = table.OfAPIServer
 	}
 	controllers := list(table.Config{Now: s.cfg.Now, CABundle: s.ca.PEM(), NodeRanges: ranges, ServiceRanges: s.network.service, NodeLifecycle: s.cfg.Controllers.nodeLifecycle(),
-		TerminatedPodThreshold: s.cfg.Controllers.TerminatedPodThreshold,
-		Signing:                csrsigning.Config{Sign: s.ca.SignTemplate, SignServing: s.kubeletCA.SignTemplate, CheckServing: s.checkServing},
-		KubeletCABundle:        s.kubeletCA.PEM(), IssueToken: s.tokens.IssueLegacy, Foreign: foreign{s}})
+		TerminatedPodThreshold: s.cfg.Controllers.TerminatedPodThreshold, LegacyTokenPeriod: s.cfg.Controllers.LegacyTokenPeriod,
+		Signing:         csrsigning.Config{Sign: s.ca.SignTemplate, SignServing: s.kubeletCA.SignTemplate, CheckServing: s.checkServing},
+		KubeletCABundle: s.kubeletCA.PEM(), IssueToken: s.tokens.IssueLegacy, Foreign: foreign{s}})
 	if s.engine, err = controller.New(controller.Config{Client: s.client, Controllers: controllers, Now: s.cfg.Now, Log: s.cfg.Log}); err != nil {
 		return err
 	}

@@ -24,10 +24,13 @@ import (
 	"codeberg.org/skiff/skiff/server/controller/garbage"
 	"codeberg.org/skiff/skiff/server/controller/ipaddress"
 	"codeberg.org/skiff/skiff/server/controller/job"
+	"codeberg.org/skiff/skiff/server/controller/legacytokencleaner"
 	"codeberg.org/skiff/skiff/server/controller/namespace"
 	"codeberg.org/skiff/skiff/server/controller/nodeipam"
 	"codeberg.org/skiff/skiff/server/controller/nodelifecycle"
+	"codeberg.org/skiff/skiff/server/controller/nodettl"
 	"codeberg.org/skiff/skiff/server/controller/notacted"
+	"codeberg.org/skiff/skiff/server/controller/podcertificatecleaner"
 	"codeberg.org/skiff/skiff/server/controller/podgc"
 	"codeberg.org/skiff/skiff/server/controller/replicaset"
 	"codeberg.org/skiff/skiff/server/controller/replication"
@@ -58,6 +61,8 @@ type Config struct {
 	ServiceRanges []netip.Prefix
 	// NodeLifecycle says when a node counts as lost, and how many may lose their pods. Its Now is not used.
 	NodeLifecycle nodelifecycle.Config
+	// LegacyTokenPeriod is how long a token that the cluster once made may be unused; 0 for upstream's default.
+	LegacyTokenPeriod time.Duration
 	// TerminatedPodThreshold is how many finished pods stay; 0 for all of them.
 	TerminatedPodThreshold int
 	// Signing is what signs certificates; its Now is not used. IssueToken signs the tokens that live in Secrets.
@@ -91,20 +96,26 @@ func OfAPIServer(c Config) []controller.Controller {
 // Controllers returns all of them.
 func Controllers(c Config) []controller.Controller {
 	c.NodeLifecycle.Now = c.Now
+	if c.LegacyTokenPeriod == 0 {
+		c.LegacyTokenPeriod = legacytokencleaner.DefaultPeriod
+	}
 	return append(OfAPIServer(c), []controller.Controller{
 		serviceaccount.New(),
 		rootca.New(c.CABundle),
 		serviceaccounttoken.New(c.IssueToken, c.CABundle),
 		tokencleaner.New(c.Now),
+		legacytokencleaner.New(c.Now, c.LegacyTokenPeriod),
 		bootstrapsigner.New(c.Now),
 		csrapproving.New(),
 		csrsigning.New(c.signing()),
 		csrcleaner.New(c.Now),
+		podcertificatecleaner.New(c.Now),
 		clusterroleaggregation.New(),
 		namespace.New(func() metav1.Time { return metav1.NewTime(c.Now()) }, c.Foreign),
 		garbage.New(c.Foreign),
 		nodeipam.New(c.NodeRanges),
 		nodelifecycle.New(c.NodeLifecycle),
+		nodettl.New(),
 		tainteviction.New(c.Now),
 		podgc.New(c.Now, c.TerminatedPodThreshold),
 		deployment.New(c.Now),
