@@ -40,6 +40,7 @@ func (s *Server) checks() []apiserver.Check {
 	}
 	add(bootstrapped, s.ready, "the cluster's first objects are not there yet")
 	add(defined, s.definitions.Synced(), "custom kinds are not served yet")
+	all = append(all, s.encryptionChecks()...)
 	return append(all, apiserver.Check{Name: "default-namespace", ReadyOnly: true, Run: s.checkNamespaces})
 }
 

@@ -100,7 +100,7 @@ func (s *Server) wireAPI() error {
 		DialNode: s.dialNode, KubeletTLS: s.kubeletTLS,
 		Checks: s.checks(), LoopChecks: s.loopChecks, Flags: s.cfg.Flags, Logs: s.logs,
 		Extra: s.joining.handlers, PublicPaths: s.joining.public,
-		Fairness: s.fairness, Aggregator: s.aggregator, Metrics: metrics, Audit: s.audit, Checks: s.encryptionChecks(),
+		Fairness: s.fairness, Aggregator: s.aggregator, Metrics: metrics, Audit: s.audit,
 		Now: now, Log: s.cfg.Log,
 	})
 	if err != nil {
