@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -20,6 +21,7 @@ const (
 	dropOwners    verb = "drop owners of"
 	unblockOwners verb = "unblock owners of"
 	dropFinalizer verb = "drop finalizer of"
+	warnNamespace verb = "warn of the owner's namespace of"
 )
 
 // step is one write of a plan.
@@ -29,6 +31,7 @@ type step struct {
 	policy    metav1.DeletionPropagation // of delete
 	owners    map[types.UID]bool         // of drop owners
 	finalizer string                     // of drop finalizer
+	ref       metav1.OwnerReference      // of warn
 	changed   bool                       // a step before it changes the target
 }
 
@@ -39,6 +42,8 @@ func (s step) String() string {
 		return text + " (" + string(s.policy) + ")"
 	case dropFinalizer:
 		return text + " (" + s.finalizer + ")"
+	case warnNamespace:
+		return text + " (" + string(s.ref.UID) + ")"
 	case unblockOwners:
 		return text
 	}
@@ -56,6 +61,8 @@ type owner struct {
 	unknown bool // its kind is not served, so nothing can be said
 	foreign bool // a namespaced owner of an object without a namespace: it cannot be found, and never counts as gone
 	item    item // obj is nil if it does not exist
+	// elsewhere: it does not exist in the object's namespace, but in another one, where a reference does not reach.
+	elsewhere bool
 }
 
 // have is one object with its owners and dependents, from one snapshot.
@@ -70,14 +77,42 @@ func observe(s client.Snapshot, it item) have {
 	for _, ref := range it.obj.GetOwnerReferences() {
 		found := find(s, it.obj.GetNamespace(), ref)
 		h.owners = append(h.owners, owner{ref: ref, unknown: found.kind == nil, item: found,
-			foreign: found.kind != nil && found.kind.Namespaced && !it.namespaced()})
+			foreign: found.kind != nil && found.kind.Namespaced && !it.namespaced(), elsewhere: elsewhere(s, it.obj.GetNamespace(), found, ref)})
 	}
 	return h
 }
 
-// decide returns what to do about one object. It is an error when an owner's kind is not served (yet): then nothing may be
-// deleted, and the engine looks again later.
+// elsewhere tells whether an owner that was not found is in another namespace.
+func elsewhere(s client.Snapshot, namespace string, found item, ref metav1.OwnerReference) bool {
+	if found.kind == nil || !found.kind.Namespaced || found.obj != nil || namespace == "" {
+		return false
+	}
+	for ns := range client.List[*corev1.Namespace](s, "") {
+		if owner := s.Snapshot.Get(found.kind, ns.Name, ref.Name); owner != nil && owner.GetUID() == ref.UID && ns.Name != namespace {
+			return true
+		}
+	}
+	return false
+}
+
+// decide returns what to do about one object, and tells its author of references that lead into another namespace.
 func decide(h have) ([]step, error) {
+	plan, err := decideOwners(h)
+	if err != nil || h.obj.GetDeletionTimestamp() != nil {
+		return plan, err
+	}
+	var warnings []step
+	for _, o := range h.owners {
+		if o.foreign || o.elsewhere {
+			warnings = append(warnings, step{verb: warnNamespace, target: h.item, ref: o.ref})
+		}
+	}
+	return append(warnings, plan...), nil
+}
+
+// decideOwners returns what to do about one object. It is an error when an owner's kind is not served (yet): then nothing may be
+// deleted, and the engine looks again later.
+func decideOwners(h have) ([]step, error) {
 	if h.obj.GetDeletionTimestamp() != nil {
 		return decideDeleting(h), nil
 	}

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -222,6 +223,10 @@ func (f *foreigners) applyStep(ctx context.Context, c *client.Client, s step) er
 			return f.remove(ctx, s.target, opts)
 		}
 		return c.Delete(ctx, s.target.obj, opts)
+	case warnNamespace:
+		c.Event(s.target.obj, corev1.EventTypeWarning, "OwnerRefInvalidNamespace", "ownerRef [%s/%s, namespace: %s, name: %s, uid: %s] does not exist in namespace %q",
+			s.ref.APIVersion, s.ref.Kind, s.target.obj.GetNamespace(), s.ref.Name, s.ref.UID, s.target.obj.GetNamespace())
+		return nil
 	case unblockOwners:
 		return f.mutate(ctx, c, s.target, func(obj api.Object) {
 			refs := slices.Clone(obj.GetOwnerReferences())
