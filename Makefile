@@ -80,6 +80,10 @@ conformance: build ## upstream's conformance tests on two nodes of their own (ST
 every-kind: build ## some thirty commands of kubectl (or $$KUBECTL) against an object of every kind (needs root, some minutes)
 	@SKIFF_EVERY_KIND=1 go test -tags 'netgo osusergo seccomp' -vet off -count 1 -timeout 60m -run TestEveryKind -v ./scripts/e2e/
 
+.PHONY: hostile
+hostile: build ## programs in containers attack what the daemon does as root, 30 s (or $$SKIFF_HOSTILE) each place (needs root)
+	@SKIFF_HOSTILE=$${SKIFF_HOSTILE:-30s} go test -tags 'netgo osusergo seccomp' -vet off -count 1 -timeout 60m -run 'Swaps|FilesOfThePod|Escapes|EvilImages' -v ./scripts/e2e/
+
 .PHONY: fuzz
 fuzz: deps ## each fuzz test for FUZZTIME=30s
 	@scripts/fuzz.sh

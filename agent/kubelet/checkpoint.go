@@ -2,12 +2,14 @@ package kubelet
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"codeberg.org/skiff/skiff/internal/beneath"
 )
 
 const checkpointFile = "pod.json"
@@ -31,49 +33,74 @@ func (w *worker) checkpoint(pod *corev1.Pod) {
 	}
 	p := *pod
 	p.ManagedFields = nil
-	if err := writeJSON(filepath.Join(w.dir(), checkpointFile), &p); err != nil && !os.IsNotExist(err) {
+	if err := w.writeCheckpoint(&p); err != nil && !os.IsNotExist(err) {
 		w.k.cfg.Log.Warn("cannot write the checkpoint of a pod", "pod", w.name(), "err", err)
 	}
 }
 
-// writeJSON replaces the file in one step.
-func writeJSON(path string, v any) error {
-	data, err := json.Marshal(v)
+// writeCheckpoint replaces the file in one step.
+func (w *worker) writeCheckpoint(p *corev1.Pod) error {
+	data, err := json.Marshal(p)
 	if err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path))
+	dir, err := w.existing()
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name())
-	if _, err := tmp.Write(data); err != nil {
-		tmp.Close()
+	defer dir.Close()
+	const temp = "." + checkpointFile
+	if err := dir.RemoveAll(temp); err != nil {
 		return err
 	}
-	if err := tmp.Close(); err != nil {
+	if err := dir.WriteFile(temp, data, 0o600); err != nil {
 		return err
 	}
-	return os.Rename(tmp.Name(), path)
+	return dir.Rename(temp, checkpointFile)
 }
+
+// maxCheckpoint is larger than any pod that the API takes, in bytes.
+const maxCheckpoint = 16 << 20
 
 // readCheckpoints returns the pods that were on this node; a damaged file is set aside.
 func (k *Kubelet) readCheckpoints() (out []*corev1.Pod) {
-	files, _ := filepath.Glob(filepath.Join(k.cfg.Paths.Pods(), "*", checkpointFile))
-	for _, f := range files {
-		data, err := os.ReadFile(f)
-		if err != nil {
-			continue
+	pods, err := beneath.Open(k.cfg.Paths.Pods())
+	if err != nil {
+		return nil // the node has had none
+	}
+	defer pods.Close()
+	uids, _ := pods.Names()
+	for _, uid := range uids {
+		p, err := k.readCheckpoint(pods, uid)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			k.cfg.Log.Warn("a damaged checkpoint is set aside", "pod", uid, "err", err)
 		}
-		p := &corev1.Pod{}
-		if err := json.Unmarshal(data, p); err != nil || string(p.UID) != filepath.Base(filepath.Dir(f)) || len(p.Spec.Containers) == 0 {
-			k.cfg.Log.Warn("a damaged checkpoint is set aside", "file", f, "err", err)
-			os.Rename(f, f+".damaged")
-			continue
-		}
-		if p.DeletionTimestamp == nil {
+		if p != nil && p.DeletionTimestamp == nil {
 			out = append(out, p)
 		}
 	}
 	return out
+}
+
+func (k *Kubelet) readCheckpoint(pods *beneath.Place, uid string) (*corev1.Pod, error) {
+	dir, err := pods.At(uid, beneath.NoLinks)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	data, err := dir.ReadFile(checkpointFile, beneath.NoLinks, maxCheckpoint)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	p := &corev1.Pod{}
+	if err == nil {
+		err = json.Unmarshal(data, p)
+	}
+	if err == nil && (string(p.UID) != uid || len(p.Spec.Containers) == 0) {
+		err = errors.New("it is not of this pod")
+	}
+	if err != nil {
+		return nil, errors.Join(err, dir.Rename(checkpointFile, checkpointFile+".damaged"))
+	}
+	return p, nil
 }

@@ -3,8 +3,6 @@ package kubelet
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +15,7 @@ import (
 	"codeberg.org/skiff/skiff/agent/kubelet/volume"
 	"codeberg.org/skiff/skiff/runtime/container"
 	"codeberg.org/skiff/skiff/runtime/image"
+	"codeberg.org/skiff/skiff/runtime/logs"
 )
 
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -65,7 +64,7 @@ func (w *worker) containerSpec(ctx context.Context, pod *corev1.Pod, c *corev1.C
 	if kind == ephemeral {
 		spec.TargetContainer = w.targetID(pod, c.Name)
 	}
-	if err := os.MkdirAll(filepath.Dir(spec.LogPath), 0o755); err != nil {
+	if err := logs.MakeDir(spec.LogPath); err != nil {
 		return spec, err
 	}
 	return spec, w.mounts(&spec, pod, c, lookup)
@@ -150,63 +149,6 @@ func mergeEnv(img []string, hostname string, pod []string) []string {
 	return slices.DeleteFunc(out, func(kv string) bool { return kv == "" })
 }
 
-// mounts of the container: what every pod has, then its volumes; deeper paths later.
-func (w *worker) mounts(spec *container.ContainerSpec, pod *corev1.Pod, c *corev1.Container, lookup func(string) (string, bool)) error {
-	if err := w.standardMounts(spec, pod, c); err != nil {
-		return err
-	}
-	w.mu.Lock()
-	v := w.volumes
-	w.mu.Unlock()
-	for n, m := range c.VolumeMounts {
-		path, ok := "", false
-		if v != nil {
-			path, ok = v.Paths[m.Name]
-		}
-		if !ok {
-			return fmt.Errorf("cannot find volume %q to mount into container %q", m.Name, c.Name)
-		}
-		sub := m.SubPath
-		if m.SubPathExpr != "" {
-			sub = podenv.Expand(m.SubPathExpr, lookup)
-			if strings.Contains(sub, "$(") {
-				return fmt.Errorf("failed to expand subPath %q", m.SubPathExpr)
-			}
-		}
-		if sub != "" {
-			if filepath.IsAbs(sub) {
-				return fmt.Errorf("error SubPath `%s` must not be an absolute path", sub)
-			}
-			var err error
-			if path, err = w.k.volumes.SubPath(w.uid, c.Name, n, path, sub); err != nil {
-				return err
-			}
-		}
-		spec.Mounts = slices.DeleteFunc(spec.Mounts, func(x container.Mount) bool { return x.Destination == filepath.Clean(m.MountPath) })
-		spec.Mounts = append(spec.Mounts, mount(path, m))
-	}
-	slices.SortStableFunc(spec.Mounts, func(a, b container.Mount) int {
-		return strings.Count(a.Destination, "/") - strings.Count(b.Destination, "/")
-	})
-	return nil
-}
-
-func mount(path string, m corev1.VolumeMount) container.Mount {
-	out := container.Mount{Source: path, Destination: filepath.Clean(m.MountPath), ReadOnly: m.ReadOnly, Propagation: "private"}
-	if r := m.RecursiveReadOnly; r != nil && m.ReadOnly {
-		out.RecursiveReadOnly = *r != corev1.RecursiveReadOnlyDisabled
-	}
-	if m.MountPropagation != nil {
-		switch *m.MountPropagation {
-		case corev1.MountPropagationBidirectional:
-			out.Propagation = "shared"
-		case corev1.MountPropagationHostToContainer:
-			out.Propagation = "slave"
-		}
-	}
-	return out
-}
-
 // standardMounts are the files that the node manages for every container.
 func (w *worker) standardMounts(spec *container.ContainerSpec, pod *corev1.Pod, c *corev1.Container) error {
 	hosts, err := w.writeNetFiles(pod)
@@ -234,37 +176,4 @@ func (w *worker) standardMounts(spec *container.ContainerSpec, pod *corev1.Pod, 
 	}
 	spec.Labels[labelGrace] = strconv.Itoa(int(graceOf(pod).Seconds()))
 	return nil
-}
-
-// writeNetFiles writes hosts, hostname and resolv.conf of the pod.
-func (w *worker) writeNetFiles(pod *corev1.Pod) ([]container.Mount, error) {
-	w.mu.Lock()
-	ips := w.ips
-	w.mu.Unlock()
-	name, domain, uts := podenv.Hostname(pod, w.k.cfg.ClusterDomain)
-	var host []byte
-	if pod.Spec.HostNetwork {
-		host, _ = os.ReadFile("/etc/hosts")
-		if h, err := os.Hostname(); err == nil {
-			uts = h
-		}
-	}
-	resolv, _ := os.ReadFile(w.k.cfg.ResolvConf)
-	dns := podenv.PodDNS(pod, podenv.ParseResolvConf(resolv), w.k.cfg.ClusterDNS, w.k.cfg.ClusterDomain)
-	var out []container.Mount
-	for _, f := range []struct{ name, dest, data string }{
-		{"etc-hosts", "/etc/hosts", string(podenv.Hosts(pod, ips, name, domain, host))},
-		{"hostname", "/etc/hostname", uts + "\n"},
-		{"resolv.conf", "/etc/resolv.conf", dns.String()},
-	} {
-		path := filepath.Join(w.dir(), f.name)
-		if have, err := os.ReadFile(path); err != nil || string(have) != f.data {
-			// In place: containers that run have this inode mounted.
-			if err := os.WriteFile(path, []byte(f.data), 0o644); err != nil {
-				return nil, fmt.Errorf("write %s: %w", f.name, err)
-			}
-		}
-		out = append(out, container.Mount{Source: path, Destination: f.dest})
-	}
-	return out, nil
 }

@@ -149,11 +149,11 @@ func (k *Kubelet) usageOf(ctx context.Context, w *worker, sandbox string, name c
 			return 0
 		}
 		if name == corev1.ResourceMemory {
-			return int64(st.WorkingSet)
+			return int64(st.WorkingSet) + k.volumes.MemoryUse(w.uid)
 		}
 		return int64(st.PIDs)
 	case eviction.ResourceInodes:
-		return diskUse(ctx, w.dir()).inodes + diskUse(ctx, w.logDir()).inodes
+		return diskUse(ctx, w.dir()).inodes + k.logUse(ctx, w.logDir()).inodes
 	}
-	return diskUse(ctx, w.dir()).bytes + diskUse(ctx, w.logDir()).bytes
+	return diskUse(ctx, w.dir()).bytes + k.logUse(ctx, w.logDir()).bytes
 }

@@ -70,7 +70,9 @@ func (k *Kubelet) sweep() {
 					k.cfg.Log.Warn("cannot take down the volumes of a pod that is gone", "uid", uid, "err", err)
 					continue
 				}
-				os.RemoveAll(filepath.Join(dir, e.Name()))
+				if err := removeIn(dir, e.Name()); err != nil {
+					k.cfg.Log.Warn("cannot remove what is left of a pod that is gone", "uid", uid, "err", err)
+				}
 			}
 		}
 	}
@@ -99,24 +101,5 @@ func (k *Kubelet) removeOrphan(ctx context.Context, s container.Sandbox) {
 	}
 	if err := k.cfg.Runtime.RemoveSandbox(ctx, s.Spec.ID); err != nil {
 		k.cfg.Log.Warn("cannot remove a sandbox", "sandbox", s.Spec.ID, "err", err)
-	}
-}
-
-// sweepLogs removes logs of pods that are gone, and links that lead nowhere.
-func (k *Kubelet) sweepLogs(known map[types.UID]bool) {
-	entries, _ := os.ReadDir(k.cfg.Paths.PodLogs())
-	for _, e := range entries {
-		i := strings.LastIndexByte(e.Name(), '_')
-		if i > 0 && strings.Count(e.Name(), "_") == 2 && !known[types.UID(e.Name()[i+1:])] {
-			os.RemoveAll(filepath.Join(k.cfg.Paths.PodLogs(), e.Name()))
-		}
-	}
-	links, _ := filepath.Glob(filepath.Join(k.cfg.Paths.ContainerLogs(), "*.log"))
-	for _, l := range links {
-		if to, err := os.Readlink(l); err == nil && strings.HasPrefix(to, k.cfg.Paths.PodLogs()+"/") {
-			if _, err := os.Stat(l); err != nil {
-				os.Remove(l)
-			}
-		}
 	}
 }

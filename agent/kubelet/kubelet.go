@@ -169,23 +169,23 @@ func (k *Kubelet) NodeChanged() {
 	}
 }
 
-// claim returns the volume that is bound to a claim.
-func (k *Kubelet) claim(ctx context.Context, namespace, name string) (*corev1.PersistentVolume, error) {
+// claim returns a claim and the volume that is bound to it.
+func (k *Kubelet) claim(ctx context.Context, namespace, name string) (*corev1.PersistentVolumeClaim, *corev1.PersistentVolume, error) {
 	if k.cfg.Client == nil {
-		return nil, errors.New("no server to ask for the persistent volume claim")
+		return nil, nil, errors.New("no server to ask for the persistent volume claim")
 	}
 	c, err := k.cfg.Client.CoreV1().PersistentVolumeClaims(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("get persistent volume claim: %w", err)
+		return nil, nil, fmt.Errorf("get persistent volume claim: %w", err)
 	}
 	if c.Spec.VolumeName == "" || c.Status.Phase != corev1.ClaimBound {
-		return nil, fmt.Errorf("PVC %s/%s is not bound", namespace, name)
+		return nil, nil, fmt.Errorf("PVC %s/%s is not bound", namespace, name)
 	}
 	pv, err := k.cfg.Client.CoreV1().PersistentVolumes().Get(ctx, c.Spec.VolumeName, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("get persistent volume: %w", err)
+		return nil, nil, fmt.Errorf("get persistent volume: %w", err)
 	}
-	return pv, nil
+	return c, pv, nil
 }
 
 // probeExec runs a probe's command.

@@ -67,7 +67,7 @@ func (k *Kubelet) localUse(ctx context.Context, pod *corev1.Pod, sandbox string)
 		}
 		if !logged[name] && c.Spec.LogPath != "" {
 			logged[name] = true
-			use.Containers[name] += diskUse(ctx, filepath.Dir(c.Spec.LogPath)).bytes
+			use.Containers[name] += k.logUse(ctx, filepath.Dir(c.Spec.LogPath)).bytes
 		}
 	}
 	return use

@@ -2,10 +2,14 @@ package kubelet
 
 import (
 	"context"
+	"errors"
+	"math"
 	"sync"
 	"time"
 
-	"codeberg.org/skiff/skiff/runtime/rootpath"
+	"golang.org/x/sys/unix"
+
+	"codeberg.org/skiff/skiff/internal/beneath"
 )
 
 const (
@@ -83,8 +87,34 @@ func (m *measurer) prune() {
 	}
 }
 
-// diskUse is what a directory takes on disk, as far as it can be read. Containers may change it meanwhile: the walk cannot be led outside.
-func diskUse(ctx context.Context, dir string) (u use) {
-	u.bytes, u.inodes, _ = rootpath.Usage(ctx, dir)
+// diskUse is what a directory of the node's own takes on disk; it may be gone.
+func diskUse(ctx context.Context, dir string) use {
+	at, err := beneath.Open(dir)
+	if err != nil {
+		return use{}
+	}
+	defer at.Close()
+	return treeUse(ctx, at)
+}
+
+// treeUse counts a file with several links once. Containers may change the tree meanwhile: the walk cannot be led outside, nor to another
+// mount. A tree that is too deep to be measured counts as endless.
+func treeUse(ctx context.Context, at *beneath.Place) (u use) {
+	linked := map[uint64]bool{}
+	err := at.Walk(ctx, func(e *beneath.Entry) error {
+		if e.Stat.Nlink > 1 && e.Stat.Mode&unix.S_IFMT != unix.S_IFDIR {
+			if linked[e.Stat.Ino] {
+				return nil
+			}
+			linked[e.Stat.Ino] = true
+		}
+		u.bytes += e.Stat.Blocks * 512
+		u.inodes++
+		return nil
+	})
+	if errors.Is(err, beneath.ErrTooDeep) {
+		const endless = math.MaxInt64 / 1024 // sums of some of them do not overflow
+		return use{endless, endless}
+	}
 	return u
 }

@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"codeberg.org/skiff/skiff/internal/wellknown"
+	"codeberg.org/skiff/skiff/runtime/container"
 	"codeberg.org/skiff/skiff/runtime/image"
 )
 
@@ -117,9 +118,10 @@ func (n *node) fill(obj *corev1.Node, now time.Time) {
 	st.DaemonEndpoints.KubeletEndpoint.Port = int32(port(n.k.cfg.Listen))
 	st.Addresses = n.addresses()
 	st.Images = n.images()
+	recursive := container.CanRecursiveReadOnly()
 	st.RuntimeHandlers = nil
 	for _, name := range handlers {
-		st.RuntimeHandlers = append(st.RuntimeHandlers, corev1.NodeRuntimeHandler{Name: name, Features: &corev1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: yes()}})
+		st.RuntimeHandlers = append(st.RuntimeHandlers, corev1.NodeRuntimeHandler{Name: name, Features: &corev1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &recursive}})
 	}
 	st.Features = &corev1.NodeFeatures{SupplementalGroupsPolicy: yes()}
 	st.DeclaredFeatures = n.k.cfg.Features.Declared()

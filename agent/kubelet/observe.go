@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"codeberg.org/skiff/skiff/agent/kubelet/probe"
 	"codeberg.org/skiff/skiff/agent/kubelet/status"
 	"codeberg.org/skiff/skiff/runtime/container"
+	"codeberg.org/skiff/skiff/runtime/logs"
 )
 
 // Labels of sandboxes and containers: what a restarted daemon needs to know of them.
@@ -269,59 +269,7 @@ func terminationMessage(c container.Container) string {
 	if c.Spec.Labels[labelFallback] == "" || c.ExitCode == 0 || c.Spec.LogPath == "" {
 		return ""
 	}
-	return logTail(c.Spec.LogPath, fallbackLog, fallbackMax)
-}
-
-func readHead(path string, n int) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	buf := make([]byte, n)
-	got, err := f.Read(buf)
-	if got > 0 {
-		err = nil
-	}
-	return buf[:got], err
-}
-
-// logTail returns the last lines of a log in the CRI format, without their stamps.
-func logTail(path string, lines, bytes int) string {
-	f, err := os.Open(path)
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	const window = 64 << 10
-	st, err := f.Stat()
-	if err != nil {
-		return ""
-	}
-	off := max(0, st.Size()-window)
-	buf := make([]byte, st.Size()-off)
-	if _, err := f.ReadAt(buf, off); err != nil {
-		return ""
-	}
-	var out []string
-	for line := range strings.Lines(string(buf)) {
-		// <time> <stream> <P|F> <text>
-		if f := strings.SplitN(line, " ", 4); len(f) == 4 {
-			text := f[3]
-			if f[2] == "P" {
-				text = strings.TrimSuffix(text, "\n")
-			}
-			out = append(out, text)
-		}
-	}
-	if len(out) > lines {
-		out = out[len(out)-lines:]
-	}
-	s := strings.Join(out, "")
-	if len(s) > bytes {
-		s = s[len(s)-bytes:]
-	}
-	return s
+	return logs.Last(c.Spec.LogPath, fallbackLog, fallbackMax)
 }
 
 // mergePast appends attempts that the runtime has forgotten; those it knows win.

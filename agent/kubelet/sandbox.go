@@ -115,15 +115,6 @@ func sysctls(pod *corev1.Pod, exists func(name string) bool) map[string]string {
 	return out
 }
 
-func (w *worker) makeDirs() error {
-	for _, d := range []string{w.dir(), w.logDir(), w.k.cfg.Paths.ContainerLogs()} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return fmt.Errorf("make a directory of the pod: %w", err)
-		}
-	}
-	return nil
-}
-
 func (w *worker) setHostPorts(id string, ips []netip.Addr) {
 	if w.k.cfg.HostPorts == nil {
 		return
@@ -270,7 +261,7 @@ func (w *worker) delete(ctx context.Context, pod *corev1.Pod) error {
 	}
 	w.k.objects.Want(w.uid, nil)
 	w.k.objects.ForgetTokens(w.uid)
-	err = errors.Join(os.RemoveAll(w.dir()), os.RemoveAll(w.logDir()), w.unlinkLogs())
+	err = errors.Join(removeIn(w.k.cfg.Paths.Pods(), string(w.uid)), w.removeLogs())
 	if err != nil {
 		w.k.cfg.Log.Warn("cannot remove the files of a pod", "pod", w.name(), "err", err)
 	}
@@ -278,17 +269,6 @@ func (w *worker) delete(ctx context.Context, pod *corev1.Pod) error {
 	w.mu.Lock()
 	w.gone = true
 	w.mu.Unlock()
-	return nil
-}
-
-func (w *worker) unlinkLogs() error {
-	pod := w.current()
-	links, _ := filepath.Glob(filepath.Join(w.k.cfg.Paths.ContainerLogs(), pod.Name+"_"+pod.Namespace+"_*.log"))
-	for _, l := range links {
-		if to, err := os.Readlink(l); err == nil && strings.HasPrefix(to, w.logDir()+"/") {
-			os.Remove(l)
-		}
-	}
 	return nil
 }
 

@@ -4,18 +4,15 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"codeberg.org/skiff/skiff/agent/kubelet/plan"
 	"codeberg.org/skiff/skiff/runtime/container"
+	"codeberg.org/skiff/skiff/runtime/logs"
 )
 
 // startContainer starts the next attempt of a container and runs its postStart hook.
@@ -122,28 +119,11 @@ func (w *worker) prune(ctx context.Context, sandbox, name string) {
 		w.mu.Unlock()
 		w.k.probes.Forget(c.Spec.ID)
 		if p := c.Spec.Labels[labelMessagePath]; p != "" {
-			os.Remove(p)
+			_ = removeIn(filepath.Dir(p), filepath.Base(p))
 		}
 		if c.Spec.LogPath != "" {
-			removeLogs(c.Spec.LogPath)
+			logs.Remove(c.Spec.LogPath)
 		}
-	}
-}
-
-// removeLogs removes a log with its rotated parts.
-func removeLogs(path string) {
-	os.Remove(path)
-	old, _ := filepath.Glob(path + ".*")
-	for _, p := range old {
-		os.Remove(p)
-	}
-}
-
-// linkLog makes the symlink that log collectors follow.
-func (w *worker) linkLog(pod *corev1.Pod, name string, c container.Container) {
-	link := filepath.Join(w.k.cfg.Paths.ContainerLogs(), fmt.Sprintf("%s_%s_%s-%s.log", pod.Name, pod.Namespace, name, c.Spec.ID))
-	if err := os.Symlink(c.Spec.LogPath, link); err != nil && !errors.Is(err, os.ErrExist) {
-		w.k.cfg.Log.Warn("cannot link a log", "pod", w.name(), "container", name, "err", err)
 	}
 }
 
@@ -152,19 +132,4 @@ func newID() string {
 	var b [32]byte
 	rand.Read(b[:])
 	return hex.EncodeToString(b[:])
-}
-
-// newMessageFile makes the file that is mounted at terminationMessagePath.
-func (w *worker) newMessageFile(name string, attempt int) (string, error) {
-	path := filepath.Join(w.dir(), "containers", name, strconv.Itoa(attempt))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return "", err
-	}
-	os.Remove(path)
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	return path, f.Chmod(0o666)
 }

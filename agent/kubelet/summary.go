@@ -147,7 +147,8 @@ func (k *Kubelet) logs(ctx context.Context, c container.Container) *statsapi.FsS
 	if c.Spec.LogPath == "" {
 		return nil
 	}
-	u, known := k.measureDir(ctx, filepath.Dir(c.Spec.LogPath))
+	dir := filepath.Dir(c.Spec.LogPath)
+	u, known := k.measure.get(ctx, "dir "+dir, func() (use, error) { return k.logUse(context.Background(), dir), nil })
 	return fsOf(k.cfg.Paths.Log, u, known)
 }
 
@@ -165,7 +166,7 @@ func (k *Kubelet) volumeStats(ctx context.Context, w *worker, pod *corev1.Pod) (
 	}
 	for i := range pod.Spec.Volumes {
 		v := &pod.Spec.Volumes[i]
-		path := mounted.Paths[v.Name]
+		path := mounted.Volumes[v.Name].Path
 		if path == "" || v.HostPath != nil || v.Image != nil {
 			continue
 		}

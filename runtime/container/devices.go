@@ -17,8 +17,9 @@ func devicesOf(spec ContainerSpec) (nodes []*device.Device, rules []*device.Rule
 		if nodes, err = devices.HostDevices(); err != nil {
 			return nil, nil, fmt.Errorf("list the host's devices: %w", err)
 		}
-		return nodes, []*device.Rule{{Type: device.WildcardDevice, Major: device.Wildcard, Minor: device.Wildcard,
-			Permissions: "rwm", Allow: true}}, nil
+		rules = []*device.Rule{{Type: device.WildcardDevice, Major: device.Wildcard, Minor: device.Wildcard, Permissions: "rwm", Allow: true}}
+		more, err := wanted(spec.Devices) // under the names that the container wants
+		return append(nodes, more...), rules, err
 	}
 	rules = []*device.Rule{{Type: device.WildcardDevice, Major: device.Wildcard, Minor: device.Wildcard, Permissions: "rwm"}}
 	for _, d := range specconv.AllowedDevices {
@@ -27,17 +28,23 @@ func devicesOf(spec ContainerSpec) (nodes []*device.Device, rules []*device.Rule
 		}
 		rules = append(rules, &d.Rule)
 	}
-	for _, want := range spec.Devices {
+	more, err := wanted(spec.Devices)
+	for _, d := range more {
+		nodes = append(nodes, d)
+		rules = append(rules, &d.Rule)
+	}
+	return nodes, rules, err
+}
+
+func wanted(list []Device) (out []*device.Device, err error) {
+	for _, want := range list {
 		got, err := hostDevices(want)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		for _, d := range got {
-			nodes = append(nodes, d)
-			rules = append(rules, &d.Rule)
-		}
+		out = append(out, got...)
 	}
-	return nodes, rules, nil
+	return out, nil
 }
 
 // hostDevices finds a device, or all devices below a folder such as /dev/dri.

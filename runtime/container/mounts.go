@@ -1,10 +1,14 @@
 package container
 
 import (
+	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
+	"github.com/moby/sys/mountinfo"
 	"github.com/opencontainers/runc/libcontainer/configs"
 	"golang.org/x/sys/unix"
 )
@@ -70,11 +74,64 @@ func (o Mount) config() *configs.Mount {
 	if o.ReadOnly || o.RecursiveReadOnly {
 		c.Flags |= unix.MS_RDONLY
 	}
+	for _, name := range o.Options {
+		c.Flags |= mountOptions[name]
+	}
 	if o.RecursiveReadOnly {
 		c.RecAttr = &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
 	}
 	return c
 }
+
+var mountOptions = map[string]int{"noexec": unix.MS_NOEXEC, "nosuid": unix.MS_NOSUID, "nodev": unix.MS_NODEV}
+
+// checkMounts refuses what the kernel would take without a word and not do.
+func checkMounts(mounts []Mount) error {
+	for _, m := range mounts {
+		for _, o := range m.Options {
+			if mountOptions[o] == 0 {
+				return fmt.Errorf("mount %s: option %q is not supported", m.Destination, o)
+			}
+		}
+		if m.Propagation == "slave" || m.Propagation == "shared" {
+			if err := checkPropagation(m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkPropagation: mounts travel to and from a container only when the mount that the source lies on takes part in that.
+func checkPropagation(m Mount) error {
+	source, err := filepath.EvalSymlinks(m.Source)
+	if err != nil {
+		return err
+	}
+	all, err := mountinfo.GetMounts(mountinfo.ParentsFilter(source))
+	if err != nil {
+		return err
+	}
+	on := &mountinfo.Info{}
+	for _, i := range all { // the deepest, and of several on one place the last
+		if len(i.Mountpoint) >= len(on.Mountpoint) {
+			on = i
+		}
+	}
+	shared := strings.Contains(on.Optional, "shared:")
+	switch {
+	case m.Propagation == "shared" && !shared:
+		return fmt.Errorf("path %q is mounted on %q but it is not a shared mount (mount --make-rshared makes it one)", m.Source, on.Mountpoint)
+	case m.Propagation == "slave" && !shared && !strings.Contains(on.Optional, "master:"):
+		return fmt.Errorf("path %q is mounted on %q but it is not a shared or slave mount (mount --make-rshared makes it one)", m.Source, on.Mountpoint)
+	}
+	return nil
+}
+
+// CanRecursiveReadOnly says whether the kernel can make a whole tree of mounts read-only (Linux 5.12).
+var CanRecursiveReadOnly = sync.OnceValue(func() bool {
+	return !errors.Is(unix.MountSetattr(-1, "", unix.AT_EMPTY_PATH, &unix.MountAttr{}), unix.ENOSYS)
+})
 
 func propagation(name string) int {
 	switch name {

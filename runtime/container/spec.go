@@ -32,6 +32,9 @@ func (m *Manager) request(c *container, rootfs string, volumes []Mount) (r *reex
 	if len(spec.Args) == 0 {
 		return nil, "", errors.New("no command")
 	}
+	if err := checkMounts(spec.Mounts); err != nil {
+		return nil, "", err
+	}
 	files := m.host.clampOpenFiles(openFiles)
 	oomScoreAdj := m.host.clampOOMScoreAdj(spec.OOMScoreAdj)
 	config := &configs.Config{

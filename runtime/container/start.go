@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"codeberg.org/skiff/skiff/runtime/keeper"
+	"codeberg.org/skiff/skiff/runtime/logs"
 	"codeberg.org/skiff/skiff/runtime/reexec"
 )
 
@@ -92,7 +93,7 @@ func (m *Manager) start(ctx context.Context, c *container, client *keeper.Client
 	}
 	defer file.Close()
 	if spec.LogPath != "" {
-		if err := os.MkdirAll(filepath.Dir(spec.LogPath), 0o755); err != nil {
+		if err := logs.MakeDir(spec.LogPath); err != nil {
 			return fmt.Errorf("make log directory: %w", err)
 		}
 	}

@@ -136,6 +136,8 @@ type Mount struct {
 	RecursiveReadOnly bool
 	// Propagation: "private" (default), "slave", "shared".
 	Propagation string
+	// Options: "noexec", "nosuid", "nodev".
+	Options []string
 }
 
 // Device gives a device node of the host.

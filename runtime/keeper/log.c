@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,12 +19,47 @@ static char headers[BATCH][48];
 static struct iovec parts[BATCH * PARTS];
 static int entries;
 
+enum { LEVELS = 4 }; // pods/<pod>/<container>/<file> of a log's path are never symbolic links: a collector may have them mounted
+
+// open_levels opens path for appending. What leads to its last levels is root's; these are entered one by one, without following a link.
+static int open_levels(const char *path)
+{
+	char copy[PATH_MAX];
+	char *slash[LEVELS] = {0};
+	if (strlen(path) >= sizeof copy || *path != '/') {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	strcpy(copy, path);
+	int n = 0;
+	for (char *s = copy + strlen(copy); s >= copy && n < LEVELS; s--)
+		if (*s == '/')
+			slash[n++] = s;
+	for (int i = 0; i < n; i++)
+		*slash[i] = 0;
+	int dir = open(*copy ? copy : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	for (int i = n - 1; i > 0 && dir >= 0; i--) {
+		int next = openat(dir, slash[i] + 1, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+		int e = errno;
+		close(dir);
+		errno = e;
+		dir = next;
+	}
+	if (dir < 0)
+		return -1;
+	int fd = openat(dir, slash[0] + 1, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
+	int e = errno;
+	close(dir);
+	errno = e;
+	return fd;
+}
+
 // open_log opens the log file (anew after a rotation). It returns -1 and leaves the open one alone if that fails.
 int open_log(struct container *c)
 {
 	if (!c->log_path)
 		return 0;
-	int fd = open(c->log_path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
+	int fd = open_levels(c->log_path);
 	if (fd < 0)
 		return -1;
 	struct stat st;

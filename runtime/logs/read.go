@@ -161,7 +161,7 @@ func (r *reader) next() (moved bool, err error) {
 		err := r.begin(-1) // there was nothing before: all that is there now is to be read
 		return r.file != nil, err
 	}
-	now, err := os.Open(r.path)
+	now, err := open(r.path)
 	if errors.Is(err, os.ErrNotExist) {
 		return false, nil // just being rotated
 	}

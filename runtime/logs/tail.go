@@ -51,7 +51,7 @@ func (r *reader) begin(tail int64) error {
 // openAll opens the files of a log, the newest first.
 func openAll(path string) ([]*os.File, error) {
 	var out []*os.File
-	f, err := os.Open(path)
+	f, err := open(path)
 	if err == nil {
 		out = append(out, f)
 	} else if !errors.Is(err, os.ErrNotExist) {
@@ -72,7 +72,7 @@ func openAll(path string) ([]*os.File, error) {
 func older(path string) iter.Seq[*os.File] {
 	return func(yield func(*os.File) bool) {
 		for n, missing := 1, 0; missing < 2; n++ {
-			f, err := os.Open(Rotated(path, n))
+			f, err := open(Rotated(path, n))
 			if err != nil {
 				missing++
 				continue

@@ -3,6 +3,7 @@ package logs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -21,9 +22,14 @@ func newWatch(path string) (*watch, error) {
 		return nil, err
 	}
 	const mask = unix.IN_MODIFY | unix.IN_CREATE | unix.IN_MOVED_TO | unix.IN_ONLYDIR
-	if _, err := unix.InotifyAddWatch(fd, filepath.Dir(path), mask); err != nil {
+	dir, err := folder(path)
+	if err == nil {
+		defer dir.Close()
+		_, err = unix.InotifyAddWatch(fd, dir.Path(), mask)
+	}
+	if err != nil {
 		unix.Close(fd)
-		return nil, &os.PathError{Op: "watch", Path: filepath.Dir(path), Err: err}
+		return nil, fmt.Errorf("watch %s: %w", filepath.Dir(path), err)
 	}
 	w := &watch{f: os.NewFile(uintptr(fd), "inotify"), wake: make(chan error, 1)}
 	go w.read()

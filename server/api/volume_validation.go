@@ -191,6 +191,7 @@ func (c *check) mounts(at *field.Path, ct *corev1.Container, volumes map[string]
 		}
 		c.mountOptions(path, m, ct.SecurityContext)
 	}
+	c.variableFiles(at.Child("env"), ct.Env, volumes)
 	names := map[string]bool{}
 	for i, d := range ct.VolumeDevices {
 		path := at.Child("volumeDevices").Index(i)
@@ -211,6 +212,22 @@ func (c *check) mounts(at *field.Path, ct *corev1.Container, volumes map[string]
 			if paths[d.DevicePath] {
 				c.invalid(path.Child("devicePath"), d.DevicePath, "must not already exist as a path in volumeMounts")
 			}
+		}
+	}
+}
+
+// variableFiles checks the volumes that variables are read from.
+func (c *check) variableFiles(at *field.Path, env []corev1.EnvVar, volumes map[string]*corev1.Volume) {
+	for i, e := range env {
+		if e.ValueFrom == nil || e.ValueFrom.FileKeyRef == nil || e.ValueFrom.FileKeyRef.VolumeName == "" {
+			continue
+		}
+		name, path := e.ValueFrom.FileKeyRef.VolumeName, at.Index(i).Child("valueFrom", "fileKeyRef", "volumeName")
+		switch v := volumes[name]; {
+		case v == nil:
+			c.add(field.NotFound(path, name))
+		case v.EmptyDir == nil && v.VolumeSource != (corev1.VolumeSource{}):
+			c.invalid(path, name, "referenced volume must be of type emptyDir")
 		}
 	}
 }

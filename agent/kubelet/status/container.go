@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"codeberg.org/skiff/skiff/agent/kubelet/plan"
+	"codeberg.org/skiff/skiff/runtime/container"
 )
 
 // Scheme of container IDs in the API.
@@ -73,7 +74,7 @@ func (in Input) describe(st *corev1.ContainerStatus, c *corev1.Container, a *pla
 		s := corev1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
 		if m.ReadOnly {
 			mode := corev1.RecursiveReadOnlyDisabled
-			if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly != corev1.RecursiveReadOnlyDisabled {
+			if m.RecursiveReadOnly != nil && *m.RecursiveReadOnly != corev1.RecursiveReadOnlyDisabled && container.CanRecursiveReadOnly() {
 				mode = corev1.RecursiveReadOnlyEnabled
 			}
 			s.RecursiveReadOnly = &mode

@@ -5,48 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"codeberg.org/skiff/skiff/internal/beneath"
 )
-
-// mounted says whether path is the root of a mount (Linux 5.8 and later tell).
-func mounted(path string) bool {
-	var st unix.Statx_t
-	if unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_INO, &st) != nil {
-		return false
-	}
-	return st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
-}
-
-func mountTmpfs(path, opts string) error {
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		return err
-	}
-	if mounted(path) {
-		return nil
-	}
-	if err := unix.Mount("tmpfs", path, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, opts); err != nil {
-		return fmt.Errorf("mount tmpfs on %s: %w", path, err)
-	}
-	return nil
-}
-
-func mountHuge(path, medium string) error {
-	if mounted(path) {
-		return nil
-	}
-	opts := ""
-	if _, size, ok := strings.Cut(medium, "-"); ok {
-		opts = "pagesize=" + strings.TrimSuffix(size, "i")
-	}
-	if err := unix.Mount("nodev", path, "hugetlbfs", 0, opts); err != nil {
-		return fmt.Errorf("mount hugetlbfs on %s: %w", path, err)
-	}
-	return nil
-}
 
 // EnsureMemory makes dir a tmpfs, unless it lies on one: secrets are never written to a disk.
 func EnsureMemory(dir string) error {
@@ -69,7 +36,8 @@ func EnsureMemory(dir string) error {
 // UnmountAll unmounts everything at and below the directories, e.g. when the node is uninstalled.
 func UnmountAll(dirs ...string) error { return unmountBelow(dirs...) }
 
-// unmountBelow unmounts what is mounted at or below the directories, innermost first.
+// unmountBelow unmounts what is mounted at or below the directories, innermost first. The names below a directory may be a container's
+// doing, so each is resolved beneath the directory, without links.
 func unmountBelow(dirs ...string) error {
 	points, err := mountPoints()
 	if err != nil {
@@ -79,19 +47,28 @@ func unmountBelow(dirs ...string) error {
 	for _, p := range slices.Backward(points) {
 		for _, d := range dirs {
 			if p == d || strings.HasPrefix(p, d+"/") {
-				if err := unix.Unmount(p, unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
-					if errors.Is(err, unix.EBUSY) {
-						err = unix.Unmount(p, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-					}
-					if err != nil {
-						errs = append(errs, fmt.Errorf("unmount %s: %w", p, err))
-					}
-				}
+				errs = append(errs, unmount(d, p))
 				break
 			}
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func unmount(dir, point string) error {
+	base, rel := dir, strings.TrimPrefix(point, dir+"/")
+	if point == dir {
+		base, rel = filepath.Split(dir)
+	}
+	at, err := beneath.Open(base)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	return at.Unmount(rel)
 }
 
 // mountPoints of this process, in the order they were mounted.

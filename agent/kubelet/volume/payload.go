@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"codeberg.org/skiff/skiff/agent/kubelet/podenv"
+	"codeberg.org/skiff/skiff/internal/beneath"
 )
 
 // file of a payload.
@@ -119,31 +121,31 @@ func addDownward(p payload, in Input, items []corev1.DownwardAPIVolumeFile, mode
 	return nil
 }
 
-func (m *Manager) configMap(ctx context.Context, in Input, v *corev1.Volume) (string, time.Time, error) {
+func (m *Manager) configMap(ctx context.Context, in Input, v *corev1.Volume) (Volume, error) {
 	s, p := v.ConfigMap, payload{}
 	if err := m.addConfigMap(ctx, p, in.Pod.Namespace, s.Name, s.Items, modeOf(s.DefaultMode, defaultMode), may(s.Optional)); err != nil {
-		return "", time.Time{}, err
+		return Volume{}, err
 	}
 	return m.writeVolume(in, v, p)
 }
 
-func (m *Manager) secret(ctx context.Context, in Input, v *corev1.Volume) (string, time.Time, error) {
+func (m *Manager) secret(ctx context.Context, in Input, v *corev1.Volume) (Volume, error) {
 	s, p := v.Secret, payload{}
 	if err := m.addSecret(ctx, p, in.Pod.Namespace, s.SecretName, s.Items, modeOf(s.DefaultMode, defaultMode), may(s.Optional)); err != nil {
-		return "", time.Time{}, err
+		return Volume{}, err
 	}
 	return m.writeVolume(in, v, p)
 }
 
-func (m *Manager) downwardAPI(_ context.Context, in Input, v *corev1.Volume) (string, time.Time, error) {
+func (m *Manager) downwardAPI(_ context.Context, in Input, v *corev1.Volume) (Volume, error) {
 	p := payload{}
 	if err := addDownward(p, in, v.DownwardAPI.Items, modeOf(v.DownwardAPI.DefaultMode, defaultMode)); err != nil {
-		return "", time.Time{}, err
+		return Volume{}, err
 	}
 	return m.writeVolume(in, v, p)
 }
 
-func (m *Manager) projected(ctx context.Context, in Input, v *corev1.Volume) (string, time.Time, error) {
+func (m *Manager) projected(ctx context.Context, in Input, v *corev1.Volume) (Volume, error) {
 	p, mode := payload{}, modeOf(v.Projected.DefaultMode, defaultMode)
 	var refresh time.Time
 	for i, s := range v.Projected.Sources {
@@ -166,14 +168,15 @@ func (m *Manager) projected(ctx context.Context, in Input, v *corev1.Volume) (st
 			err = fmt.Errorf("this source of a projected volume is not supported")
 		}
 		if err != nil {
-			return "", time.Time{}, err
+			return Volume{}, err
 		}
 		if !at.IsZero() && (refresh.IsZero() || at.Before(refresh)) {
 			refresh = at
 		}
 	}
-	path, _, err := m.writeVolume(in, v, p)
-	return path, refresh, err
+	out, err := m.writeVolume(in, v, p)
+	out.Refresh = refresh
+	return out, err
 }
 
 func (m *Manager) addToken(ctx context.Context, p payload, in Input, s *corev1.ServiceAccountTokenProjection, mode uint32) (time.Time, error) {
@@ -258,20 +261,35 @@ func commonUser(pod *corev1.Pod) int64 {
 	return uid
 }
 
-func (m *Manager) writeVolume(in Input, v *corev1.Volume, p payload) (string, time.Time, error) {
-	dir := m.memoryPath(in.Pod.UID, v.Name)
-	// The files of tokens are owned before they are seen: the payload is written with its final owner and mode.
-	for _, name := range slices.Sorted(maps.Keys(p)) {
-		f := p[name]
-		if sc := in.Pod.Spec.SecurityContext; sc != nil && sc.FSGroup != nil {
-			f.mode |= 0o440
-			if f.mode&0o111 != 0 {
-				f.mode |= 0o110
-			}
+// writeVolume makes the volume hold the payload. Its files have their last owner, group and mode before anybody sees them.
+func (m *Manager) writeVolume(in Input, v *corev1.Volume, p payload) (Volume, error) {
+	out := Volume{Path: m.memoryPath(in.Pod.UID, v.Name), ReadOnly: true, Written: true, Own: true}
+	gid := group(in.Pod)
+	for name, f := range p {
+		if err := safePath(name); err != nil {
+			return out, err
 		}
-		p[name] = f
+		if gid >= 0 {
+			f.mode |= 0o440
+			p[name] = f
+		}
 	}
-	return dir, time.Time{}, writeAtomic(dir, p, group(in.Pod))
+	volumes, err := m.apiVolumes(in)
+	if err != nil {
+		return out, err
+	}
+	defer volumes.Close()
+	at, err := volumes.MkdirAll(v.Name, beneath.NoLinks, 0o755, nil)
+	if err != nil {
+		return out, err
+	}
+	defer at.Close()
+	root, err := os.OpenRoot(at.Path())
+	if err != nil {
+		return out, err
+	}
+	defer root.Close()
+	return out, writeAtomic(root, p, gid)
 }
 
 func group(pod *corev1.Pod) int {

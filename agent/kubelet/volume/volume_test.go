@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -54,7 +55,14 @@ func root(t *testing.T) {
 	}
 }
 
+func isMount(path string) bool {
+	points, _ := mountPoints()
+	return slices.Contains(points, path)
+}
+
 func newManager(t *testing.T, o objects) *Manager {
+	t.Helper()
+	root(t)
 	dir := t.TempDir()
 	t.Cleanup(func() {
 		if err := UnmountAll(dir); err != nil {
@@ -69,6 +77,9 @@ func podWith(vs ...corev1.Volume) *corev1.Pod {
 	p.UID, p.Namespace, p.Name = "u1", "default", "p"
 	p.Spec.Volumes = vs
 	p.Spec.Containers = []corev1.Container{{Name: "c"}}
+	for _, v := range vs {
+		p.Spec.Containers[0].VolumeMounts = append(p.Spec.Containers[0].VolumeMounts, corev1.VolumeMount{Name: v.Name, MountPath: "/" + v.Name})
+	}
 	return p
 }
 
@@ -84,7 +95,7 @@ func TestUpdatesAreSeenWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := got.Paths["v"]
+	dir := got.Volumes["v"].Path
 	before, _ := os.Readlink(filepath.Join(dir, "..data"))
 	if _, err := m.SetUp(context.Background(), Input{Pod: pod}); err != nil {
 		t.Fatal(err)
@@ -177,7 +188,7 @@ func TestTokenAndGroup(t *testing.T) {
 	if !got.Refresh.Equal(time.Unix(1000, 0)) {
 		t.Errorf("refresh %s", got.Refresh)
 	}
-	st, err := os.Stat(filepath.Join(got.Paths["v"], "token"))
+	st, err := os.Stat(filepath.Join(got.Volumes["v"].Path, "token"))
 	if err != nil || st.Mode().Perm() != 0o640 {
 		t.Errorf("token: %v, %v", st.Mode(), err)
 	}
@@ -196,13 +207,13 @@ func TestSubPathStaysInside(t *testing.T) {
 	os.Mkdir(filepath.Join(vol, "inside"), 0o755)
 	os.WriteFile(filepath.Join(vol, "file"), []byte("f"), 0o644)
 	for i, bad := range []string{"abs", "abs/secret", "rel", "rel/new", "magic", "magic/etc", "..", "inside/../../x"} {
-		if got, err := m.SubPath("u1", "c", i, vol, bad); err == nil {
+		if got, err := m.SubPath("u1", "c", i, Volume{Path: vol}, bad); err == nil {
 			t.Errorf("%s leads to %s", bad, got)
 		}
 	}
 	for i, good := range []string{"inside", "fine", "new/deep", "file", "."} {
-		got, err := m.SubPath("u1", "c", 100+i, vol, good)
-		if err != nil || !mounted(got) {
+		got, err := m.SubPath("u1", "c", 100+i, Volume{Path: vol}, good)
+		if err != nil || !isMount(got) {
 			t.Errorf("%s: %s, %v", good, got, err)
 		}
 	}
@@ -220,7 +231,7 @@ func TestMemoryVolume(t *testing.T) {
 	pod := podWith(corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}}})
 	for range 2 {
 		got, err := m.SetUp(context.Background(), Input{Pod: pod})
-		if err != nil || !mounted(got.Paths["v"]) {
+		if err != nil || !isMount(got.Volumes["v"].Path) {
 			t.Fatalf("%v, %v", got, err)
 		}
 	}
