@@ -11,7 +11,8 @@ import (
 	"codeberg.org/skiff/skiff/runtime/keeper"
 )
 
-// Attach copies streams until the container exits or ctx ends.
+// Attach copies streams until the container exits or ctx ends. With StdinOnce and no terminal the end of spec.Stdin ends the
+// container's input; otherwise it ends the attachment, and the next one goes on with the same input.
 func (m *Manager) Attach(ctx context.Context, containerID string, spec AttachSpec) error {
 	c, _, _, err := m.running(containerID)
 	if err != nil {

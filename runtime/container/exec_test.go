@@ -139,6 +139,31 @@ func TestAttach(t *testing.T) {
 	}
 }
 
+// TestAttachAgain: without StdinOnce the end of a client's input ends its attachment, and the container's input goes on.
+func TestAttachAgain(t *testing.T) {
+	b := newBed(t)
+	b.sandbox("a")
+	for _, tty := range []bool{false, true} {
+		id := map[bool]string{false: "pipe", true: "terminal"}[tty]
+		spec := b.shell(id, "while read line; do echo got $line; [ $line = end ] && exit 9; done; echo eof; exit 3")
+		spec.Stdin, spec.TTY, spec.StdinOnce = true, tty, tty // a terminal's input has no end, whatever StdinOnce says
+		b.start("a", spec)
+		for range 2 {
+			if err := b.Attach(ctx, id, AttachSpec{Stdin: strings.NewReader("one\n"), Stdout: io.Discard}); err != nil {
+				t.Error(err)
+			}
+		}
+		in, typed := io.Pipe()
+		go io.WriteString(typed, "end\n")
+		if err := b.Attach(ctx, id, AttachSpec{Stdin: in, Stdout: io.Discard}); err != nil {
+			t.Error(err)
+		}
+		if c, log := b.wait(id), b.logText(id); c.ExitCode != 9 || strings.Count(log, "got one") != 2 || strings.Contains(log, "eof") {
+			t.Errorf("%s: exit code %d, log %q", id, c.ExitCode, log)
+		}
+	}
+}
+
 func TestTerminal(t *testing.T) {
 	b := newBed(t)
 	b.sandbox("a")

@@ -23,7 +23,8 @@ type Streams struct {
 // frameMax is what one frame of input holds.
 const frameMax = 8 * 1024
 
-// Attach connects to a container's streams and copies until it exits or ctx ends.
+// Attach connects to a container's streams and copies until it exits or ctx ends, or until Stdin ends and the container's
+// input stays open for others (no StdinOnce, or a terminal).
 func Attach(ctx context.Context, dir, id string, s Streams) error {
 	conn, err := dial(dir)
 	if err != nil {
@@ -99,7 +100,7 @@ func sendInput(conn *net.UnixConn, r io.Reader) {
 	}
 }
 
-// receiveOutput ends without error when the container has exited or the keeper is gone.
+// receiveOutput ends without error when the keeper says that it is over or is gone.
 func receiveOutput(conn *net.UnixConn, buf []byte, s Streams) error {
 	for {
 		n, err := conn.Read(buf)

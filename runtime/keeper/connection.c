@@ -158,9 +158,26 @@ static void send_unsent(struct connection *n)
 	free(n->unsent);
 	n->unsent = NULL;
 	keeper.stuck--;
+	n->attached->stuck--;
+	if (n->ending)
+		send_frame(n, 'x', NULL, 0);
 	refresh_connection(n);
-	if (--n->attached->stuck == 0)
+	if (n->attached->stuck == 0)
 		refresh_output(n->attached); // may end the container, and this connection with it: last
+}
+
+// end_input: the client sends no more. StdinOnce ends the container's input with it, and the client waits for the
+// container's end. Otherwise the input stays open for the next client and this one's attachment ends, as with other
+// runtimes: kubectl run --leave-stdin-open returns then. So it is with a terminal, which has no end of input.
+static void end_input(struct connection *n)
+{
+	struct container *c = n->attached;
+	if ((c->flags & FLAG_STDIN_ONCE) && !(c->flags & FLAG_TTY))
+		return close_stdin(c);
+	if (n->unsent)
+		n->ending = 1; // once the client has what it was sent
+	else
+		send_frame(n, 'x', NULL, 0);
 }
 
 // frame handles what an attached client sends: 'i' input, 'c' end of input, 'r' terminal size (two 16-bit numbers).
@@ -171,8 +188,8 @@ static void frame(struct connection *n, const char *data, size_t len)
 		return;
 	if (data[0] == 'i' && n->attached_stdin)
 		write_stdin(c, data + 1, len - 1);
-	else if (data[0] == 'c' && n->attached_stdin && !c->in_rest)
-		close_stdin(c);
+	else if (data[0] == 'c' && n->attached_stdin)
+		end_input(n);
 	else if (data[0] == 'r' && len == 5 && (c->flags & FLAG_TTY) && c->out.src.fd >= 0) {
 		const unsigned char *u = (const unsigned char *)data;
 		struct winsize w = {.ws_col = u[1] | u[2] << 8, .ws_row = u[3] | u[4] << 8};
@@ -199,7 +216,7 @@ static void on_attach(struct connection *n, unsigned long request, struct contai
 		return answer_error(n, request, "not running");
 	answer(n, request, "OK", NULL, 0);
 	n->attached = c;
-	n->attached_stdin = with_stdin;
+	n->attached_stdin = with_stdin && (c->flags & FLAG_STDIN);
 	n->watching = 0;
 }
 

@@ -105,6 +105,8 @@ static int retry_stdin(struct container *c)
 	free(c->in_rest);
 	c->in_rest = NULL;
 	c->in_rest_len = 0;
+	if (c->in_ended)
+		close_source(&c->in);
 	for (struct connection *a = keeper.connections; a; a = a->next)
 		if (a->attached == c)
 			refresh_connection(a);
@@ -161,7 +163,9 @@ void write_stdin(struct container *c, const char *data, size_t len)
 
 void close_stdin(struct container *c)
 {
-	if (!c->in_rest)
+	if (c->in_rest)
+		c->in_ended = 1;
+	else
 		close_source(&c->in);
 }
 

@@ -30,6 +30,7 @@
 //	                                               0 RUN as EXIT, 0 FAIL id text  the end of a START whose asker is gone
 //	                                               0 LOGFULL id                  the log file has reached logmax
 //
-// After ATTACH a message is a frame: one letter, then data. To the client: o output, e error output, x exited. From it:
-// i input, c end of input, r width and height as two little-endian 16-bit numbers.
+// After ATTACH a message is a frame: one letter, then data. To the client: o output, e error output, x the end: the container
+// exited, or the client's input ended and the container's stays open (no StdinOnce). From it: i input, c end of input,
+// r width and height as two little-endian 16-bit numbers.
 package keeper

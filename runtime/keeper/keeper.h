@@ -57,6 +57,7 @@ struct container {
 	struct source in;       // container's stdin; with FLAG_TTY in.fd is -1 and out.src.fd is written
 	char *in_rest;          // input that did not fit
 	size_t in_rest_len;
+	int in_ended; // stdin is closed once in_rest is written
 	char *log_path, *kill_dir;
 	int log_fd;
 	uint64_t log_size, log_max;
@@ -83,6 +84,7 @@ struct connection {
 	char *unsent; // a frame the client had no room for
 	size_t unsent_len;
 	time_t unsent_since;
+	int ending; // 'x' follows the unsent frame
 };
 
 struct keeper {

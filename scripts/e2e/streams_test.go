@@ -12,10 +12,15 @@ import (
 	"testing"
 )
 
+// command is kubectl with these arguments.
+func (s *space) command(args ...string) *exec.Cmd {
+	return exec.Command("nsenter", append([]string{"--net=" + s.node.NetNS(), "--", executable, "kubectl", "--kubeconfig", s.node.Kubeconfig(), "-n", s.name}, args...)...)
+}
+
 // start runs kubectl in the background until the test ends.
 func (s *space) start(args ...string) (stdout *lockedBuffer, cmd *exec.Cmd) {
 	s.Helper()
-	cmd = exec.Command("nsenter", append([]string{"--net=" + s.node.NetNS(), "--", executable, "kubectl", "--kubeconfig", s.node.Kubeconfig(), "-n", s.name}, args...)...)
+	cmd = s.command(args...)
 	stdout = &lockedBuffer{}
 	cmd.Stdout, cmd.Stderr = stdout, stdout
 	if err := cmd.Start(); err != nil {
@@ -178,11 +183,35 @@ func TestAttach(t *testing.T) {
 	s := newSpace(t)
 	s.apply(shell("a", "while read x; do echo got $x; done; echo end", "stdin: true") + shell("b", "while :; do echo tick; sleep 1; done"))
 	s.ready("a", "b")
-	out, err := s.input("one\ntwo\n", "attach", "-i", "a")
-	if err != nil {
-		t.Fatal(err)
+	for _, word := range []string{"one", "two"} { // stdinOnce is false: the next client goes on with the same input
+		attach, out := s.command("attach", "-i", "a"), &lockedBuffer{}
+		attach.Stdout, attach.Stderr = out, out
+		in, err := attach.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := attach.Start(); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(in, word)
+		s.saysInTime(out, "got "+word)
+		in.Close()
+		if err := attach.Wait(); err != nil {
+			t.Errorf("%v\n%s", err, out.String())
+		}
 	}
-	s.contains("attach", out, "got one\ngot two")
+	s.equal("its log", s.logs("a"), "got one\ngot two")
+	if out, err := s.input("abcd\n", "run", "open", "--image="+busybox, "--restart=Never", "--attach", "--stdin", "--leave-stdin-open",
+		"--pod-running-timeout=3m", "--command", "--", "sh", "-c", "cat; echo end"); err != nil || strings.Contains(out, "end") {
+		t.Errorf("%q %v", out, err)
+	}
+	s.eventually("its input is read", func() error {
+		if log := s.logs("open"); log != "abcd" {
+			return fmt.Errorf("%q", log)
+		}
+		return nil
+	})
+	s.equal("it runs on", s.get("pod/open", ".status.phase"), "Running")
 	ticks, _ := s.start("attach", "b")
 	s.saysInTime(ticks, "tick\ntick")
 }
