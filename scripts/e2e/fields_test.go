@@ -60,7 +60,9 @@ func TestNotHonoured(t *testing.T) {
 // TestNotActedOn: what is accepted and not acted on yet is warned about, to whoever makes it and in an event.
 func TestNotActedOn(t *testing.T) {
 	s := newSpace(t)
-	out, err := s.input("apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: closed}\nspec: {podSelector: {}, policyTypes: [Ingress]}\n", "create", "-f", "-")
+	// kubectl says warnings on its standard error.
+	out, err := s.node.RunInput(patience, "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: closed}\nspec: {podSelector: {}, policyTypes: [Ingress]}\n",
+		"sh", "-c", `exec "$@" 2>&1`, "sh", executable, "kubectl", "--kubeconfig", s.node.Kubeconfig(), "-n", s.name, "create", "-f", "-")
 	if err != nil {
 		t.Fatal(err)
 	}
