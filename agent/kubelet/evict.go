@@ -21,20 +21,28 @@ const settle = 30 * time.Second
 type evictor struct {
 	state   eviction.State
 	evicted time.Time
+	noDisk  bool // at the last look
 }
 
-// relieve measures the node, tells its conditions, and ends one pod when something is short and unused images do not help.
+// relieve measures the node, tells its conditions, and ends one pod when something is short and unused images do not help. The disk must be
+// short at two looks in a row: an image that does not fit fills it for as long as its pull goes on, and no other pod shall pay for that.
 func (k *Kubelet) relieve(ctx context.Context) {
 	short := k.look()
-	if len(short) > 0 && short[0].Signal != eviction.MemoryAvailable && short[0].Resource == corev1.ResourceEphemeralStorage {
+	if noDisk(short) {
 		k.removeImages(ctx, "space", func(time.Duration) bool { return true })
 		short = k.look()
 	}
-	if len(short) == 0 || k.cfg.Now().Sub(k.evictor.evicted) <= settle {
+	passing := noDisk(short) && !k.evictor.noDisk
+	k.evictor.noDisk = noDisk(short)
+	if len(short) == 0 || passing || k.cfg.Now().Sub(k.evictor.evicted) <= settle {
 		return
 	}
 	k.evictor.evicted = k.cfg.Now()
 	k.evictOne(ctx, short[0])
+}
+
+func noDisk(short []eviction.Shortage) bool {
+	return len(short) > 0 && short[0].Resource == corev1.ResourceEphemeralStorage
 }
 
 func (k *Kubelet) look() []eviction.Shortage {

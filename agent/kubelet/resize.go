@@ -170,14 +170,15 @@ func (k *Kubelet) room(w *worker, pod *corev1.Pod) refusal {
 	return refusal{}
 }
 
-// active are the pods that take room beside that of a worker, as they were granted.
+// active are the pods that take room beside that of a worker, as they were granted. One that nobody wants any more is not among them: the next
+// version of a static pod needs the port of the version before.
 func (k *Kubelet) active(but *worker) (pods []*corev1.Pod) {
 	for _, w := range k.workers() {
 		if w == but {
 			continue
 		}
 		w.mu.Lock()
-		if w.verdict == nil && w.report.now.Phase != corev1.PodFailed && w.report.now.Phase != corev1.PodSucceeded {
+		if !w.removed && w.verdict == nil && w.report.now.Phase != corev1.PodFailed && w.report.now.Phase != corev1.PodSucceeded {
 			pods = append(pods, w.grantedLocked())
 		}
 		w.mu.Unlock()

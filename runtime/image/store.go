@@ -66,7 +66,7 @@ type PullOptions struct {
 	Auths []Auth
 	// Accepted, which may be nil, is called before Pull returns an image that it got with one of Auths: with its index. It is not called
 	// when the registry wanted none of them.
-	Accepted func(i int)
+	Accepted func(i int) `json:"-"`
 }
 
 // Store holds images. Safe for concurrent use; pulls of one layer by several callers happen once.

@@ -190,7 +190,7 @@ func TestFullDisk(t *testing.T) {
 	if err := n2.SmallDisk(160); err != nil {
 		t.Fatal(err)
 	}
-	if err := n2.Join(s.node); err != nil {
+	if err := n2.Join(s.node, "--eviction-pressure-transition-period=1s"); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.node.WaitReady(patience, "n2"); err != nil {

@@ -118,7 +118,12 @@ func TestNodeLost(t *testing.T) {
 	killed := time.Now()
 	s.becomes("node/n2", `.status.conditions[?(@.type=="Ready")].status`, "Unknown")
 	t.Logf("NotReady after %v", time.Since(killed).Round(time.Second))
-	s.contains("taints", s.get("node/n2", ".spec.taints[*].key"), "node.kubernetes.io/unreachable")
+	s.eventually("the taint", func() error {
+		if have := s.get("node/n2", ".spec.taints[*].key"); !strings.Contains(have, "node.kubernetes.io/unreachable") {
+			return fmt.Errorf("taints %s", have)
+		}
+		return nil
+	})
 	s.contains("get nodes", s.kubectl("get", "node", "n2"), "NotReady")
 	s.eventually("4 replicas on n1", func() error {
 		out := s.kubectl("get", "pods", "-l", "app=web", "--field-selector=spec.nodeName=n1,status.phase=Running", "-o", "name")
