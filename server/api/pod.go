@@ -44,7 +44,7 @@ func pod() *Kind {
 
 func podSubresources() []Subresource {
 	return []Subresource{
-		status(setPodStatus, validatePodStatusUpdate),
+		podStatus(),
 		{Name: "binding", Verbs: []string{"create"}, GVK: core("Binding"), New: func() runtime.Object { return &corev1.Binding{} }},
 		{Name: "eviction", Verbs: []string{"create"}, GVK: schema.GroupVersionKind{Group: "policy", Version: "v1", Kind: "Eviction"},
 			New: func() runtime.Object { return &policyv1.Eviction{} }},
@@ -86,11 +86,24 @@ func keepPodStatus(p, old *corev1.Pod) {
 	}
 }
 
-// setPodStatus is what a status update does: it neither moves owners nor forgets what was derived at creation.
+// podStatus is status without the owners: a node, which writes it, must not give its pods to others or take them away.
+func podStatus() Subresource {
+	s := status(setPodStatus, validatePodStatusUpdate)
+	all := s.Inject
+	s.Inject = func(stored Object, sent runtime.Object) (Object, error) {
+		obj, err := all(stored, sent)
+		if err == nil {
+			obj.SetOwnerReferences(stored.GetOwnerReferences())
+		}
+		return obj, err
+	}
+	return s
+}
+
+// setPodStatus is what a status update does: it does not forget what was derived at creation.
 func setPodStatus(to, sent *corev1.Pod) {
-	old, owners := to.Status, to.OwnerReferences
+	old := to.Status
 	to.Status = sent.Status
-	to.OwnerReferences = owners
 	defaultPodStatus(&to.Status)
 	blank(&to.Status.QOSClass, old.QOSClass)
 	blank(&to.Status.ObservedGeneration, old.ObservedGeneration)

@@ -144,6 +144,9 @@ func TestStatusLeavesSpecAlone(t *testing.T) {
 				if s.Name == "status" && !apiequality.Semantic.DeepEqual(part(got, "Spec"), part(stored, "Spec")) {
 					t.Errorf("%s/status touched the spec", k.Plural)
 				}
+				if k.Kind == "Pod" && s.Name == "status" && !apiequality.Semantic.DeepEqual(got.GetOwnerReferences(), stored.GetOwnerReferences()) {
+					t.Errorf("%s/status touched the owners", k.Plural)
+				}
 			}
 		}
 	}

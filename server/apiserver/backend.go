@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -96,10 +97,20 @@ func (q *request) podBackend(scheme, name, port string) (proxy.Target, error) {
 		}
 	}
 	ip := pod.Status.PodIP
-	if ip == "" {
-		return proxy.Target{}, apierrors.NewBadRequest("address not allowed")
+	if err := proxyable(ip); err != nil {
+		return proxy.Target{}, err
 	}
 	return proxy.Target{Node: pod.Spec.NodeName, Address: net.JoinHostPort(ip, port), TLS: scheme == "https"}, nil
+}
+
+// proxyable refuses addresses that mean something to the machine that dials, this one or a node, and not to the cluster: loopback, link-local (where
+// clouds serve credentials), unspecified and multicast. Nodes write the addresses of their pods and of themselves.
+func proxyable(ip string) error {
+	a, err := netip.ParseAddr(ip)
+	if err != nil || !a.Unmap().IsGlobalUnicast() {
+		return apierrors.NewBadRequest("address not allowed")
+	}
+	return nil
 }
 
 func (q *request) nodeBackend(scheme, name, port string) (proxy.Target, error) {
@@ -109,7 +120,10 @@ func (q *request) nodeBackend(scheme, name, port string) (proxy.Target, error) {
 	}
 	host, own, _ := net.SplitHostPort(target.Address)
 	if port == "" || port == own {
-		return target, nil
+		return target, nil // who answers there shows the node's certificate
+	}
+	if err := proxyable(host); err != nil {
+		return proxy.Target{}, err
 	}
 	return proxy.Target{Node: name, Address: net.JoinHostPort(host, port), TLS: scheme == "https"}, nil
 }
@@ -121,5 +135,8 @@ func (q *request) serviceBackend(scheme, name, port string) (proxy.Target, error
 		return proxy.Target{}, err
 	}
 	e := ready[rand.N(len(ready))]
+	if host, _, err := net.SplitHostPort(e.Address); err != nil || proxyable(host) != nil {
+		return proxy.Target{}, apierrors.NewBadRequest("address not allowed")
+	}
 	return proxy.Target{Node: e.Node, Address: e.Address, TLS: scheme == "https"}, nil
 }
