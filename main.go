@@ -111,6 +111,7 @@ func runServer(ctx context.Context, args []string) error {
 	disableAgent := flags.Bool("disable-agent", false, "run no node on this machine")
 	level := flags.String("log-level", "info", "debug, info, warn or error")
 	debug := flags.String("debug-socket", "", "unix socket that serves Go's profiles (net/http/pprof) to root; none: off")
+	server.AddUpstreamFlags(flags)
 	if err := config.Parse(flags, args, defaultConfig(), []string{"server"}); err != nil {
 		return err
 	}

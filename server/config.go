@@ -13,6 +13,7 @@ import (
 
 	"codeberg.org/skiff/skiff/internal/features"
 	"codeberg.org/skiff/skiff/internal/wellknown"
+	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/apiserver/audit"
 	"codeberg.org/skiff/skiff/server/apiserver/authn"
 	"codeberg.org/skiff/skiff/server/apiserver/authn/oidc"
@@ -48,6 +49,8 @@ type Config struct {
 	ServiceAccountKeyFiles       []string
 	// ServiceAccountJWKSURI is told in the discovery document; default: this server's.
 	ServiceAccountJWKSURI string
+	// ServiceAccountMaxExpiration is how long a service-account token may be good; 0: as long as is asked for.
+	ServiceAccountMaxExpiration time.Duration
 	// AuthenticationConfig is a file with OIDC issuers; OIDC describes one by flags; TokenAuthFile holds static tokens.
 	AuthenticationConfig string
 	OIDC                 oidc.Flags
@@ -65,6 +68,10 @@ type Config struct {
 	Recover bool
 	// EncryptionProviderConfig is an EncryptionConfiguration of the operator's own; "": keys that the server looks after.
 	EncryptionProviderConfig string
+	// RequestTimeout of requests that are not streams; EventTTL is how long events are kept.
+	RequestTimeout, EventTTL time.Duration
+	// MaxMutatingRequestsInflight adds to MaxRequestsInflight: priority and fairness share both out together, as upstream does.
+	MaxMutatingRequestsInflight int
 	// MaxRequestsInflight is how many ordinary requests run at once; 0 chooses by the number of processors.
 	MaxRequestsInflight int
 	// Controllers are the flags of the controllers.
@@ -110,6 +117,9 @@ func (c *Config) AddFlags(f *pflag.FlagSet) {
 	f.BoolVar(&c.DisableControllers, "disable-controller-manager", false, "run no controllers but those that belong to the API server (for tests of clients, and clusters that bring their own)")
 	f.BoolVar(&c.DisableScheduler, "disable-scheduler", false, "run no scheduler")
 	f.IntVar(&c.MaxRequestsInflight, "max-requests-inflight", 0, "how many ordinary API requests run at once, shared out by priority and fairness (default: 32 a processor, from 64 to 600)")
+	f.IntVar(&c.MaxMutatingRequestsInflight, "max-mutating-requests-inflight", 0, "added to --max-requests-inflight: both are shared out together")
+	f.DurationVar(&c.RequestTimeout, "request-timeout", time.Minute, "after which a request that is no stream is ended (0: a minute)")
+	f.DurationVar(&c.EventTTL, "event-ttl", api.EventTTL, "how long events are kept (0: an hour)")
 	c.Controllers.addFlags(f)
 }
 
@@ -118,6 +128,7 @@ func (c *Config) addAuthenticationFlags(f *pflag.FlagSet) {
 	f.StringSliceVar(&c.APIAudiences, "api-audiences", nil, "audiences of this API server (default: the first service-account issuer)")
 	f.StringVar(&c.ServiceAccountSigningKeyFile, "service-account-signing-key-file", "", "private key that signs service-account tokens (default: one that skiff makes)")
 	f.StringArrayVar(&c.ServiceAccountKeyFiles, "service-account-key-file", nil, "file with more keys that verify service-account tokens")
+	f.DurationVar(&c.ServiceAccountMaxExpiration, "service-account-max-token-expiration", 0, "longest time that a service-account token is made for; 0: as asked for")
 	f.StringVar(&c.ServiceAccountJWKSURI, "service-account-jwks-uri", "", "URL of the keys in the discovery document of the issuer (default: this server's)")
 	f.StringVar(&c.AuthenticationConfig, "authentication-config", "", "file with an AuthenticationConfiguration: OIDC issuers, claim mappings, CEL rules")
 	f.BoolVar(&c.AnonymousAuth, "anonymous-auth", true, "requests without credentials are those of the user system:anonymous, who gets what roles give to the group system:unauthenticated; otherwise they are refused")
@@ -162,6 +173,9 @@ func (c *Config) addAuditFlags(f *pflag.FlagSet) {
 func RedactedFlags(f *pflag.FlagSet) map[string]string {
 	all := map[string]string{}
 	f.VisitAll(func(flag *pflag.Flag) {
+		if flag.Hidden { // it is no flag but the reason why there is none
+			return
+		}
 		all[flag.Name] = flag.Value.String()
 		secret := flag.Name == "token" || strings.HasSuffix(flag.Name, "-token") || strings.Contains(flag.Name, "password") || strings.Contains(flag.Name, "secret")
 		if secret && all[flag.Name] != "" {
@@ -214,8 +228,8 @@ func (c *Config) validate() (network, error) {
 	if _, err := netip.ParseAddr(c.AdvertiseAddress); err != nil {
 		return n, fmt.Errorf("--advertise-address: %w", err)
 	}
-	if c.MaxRequestsInflight < 0 {
-		return n, fmt.Errorf("--max-requests-inflight: %d is negative", c.MaxRequestsInflight)
+	if err := c.validateLimits(); err != nil {
+		return n, err
 	}
 	if c.auditFormat != "" && c.auditFormat != "json" {
 		return n, fmt.Errorf("--audit-log-format: %q is not json", c.auditFormat)
@@ -236,6 +250,19 @@ func (c *Config) validate() (network, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return n, nil
+}
+
+func (c *Config) validateLimits() error {
+	if c.MaxRequestsInflight < 0 || c.MaxMutatingRequestsInflight < 0 {
+		return fmt.Errorf("--max-requests-inflight: %d, --max-mutating-requests-inflight: %d: one is negative", c.MaxRequestsInflight, c.MaxMutatingRequestsInflight)
+	}
+	if longest := c.ServiceAccountMaxExpiration; longest != 0 && (longest < time.Hour || longest > 1<<32*time.Second) {
+		return errors.New("--service-account-max-token-expiration must be between 1 hour and 2^32 seconds")
+	}
+	if c.RequestTimeout < 0 || c.EventTTL < 0 {
+		return fmt.Errorf("--request-timeout: %v, --event-ttl: %v: one is negative", c.RequestTimeout, c.EventTTL)
+	}
+	return nil
 }
 
 func prefixes(flag string, list []string) ([]netip.Prefix, error) {

@@ -27,6 +27,7 @@ func (s *Server) newFairness(metrics *prometheus.Registry) (*fairness.Fairness, 
 	if seats == 0 {
 		seats = min(topSeats, max(leastSeats, seatsPerProcessor*runtime.GOMAXPROCS(0)))
 	}
+	seats += s.cfg.MaxMutatingRequestsInflight
 	return fairness.New(fairness.Config{Seats: seats, Metrics: metrics, Now: s.cfg.Now, Log: s.cfg.Log.With("component", "fairness")})
 }
 

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -101,11 +102,21 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
+// keepEvents for as long as the flag says.
+func (s *Server) keepEvents(kinds []*api.Kind) {
+	for _, k := range kinds {
+		if k.Kind == "Event" && s.cfg.EventTTL > 0 {
+			k.TTL = func(api.Object) time.Duration { return s.cfg.EventTTL }
+		}
+	}
+}
+
 func (s *Server) wireStore() (err error) {
 	kinds, err := applyRuntimeConfig(api.BuiltIn(), s.cfg.RuntimeConfig)
 	if err != nil {
 		return err
 	}
+	s.keepEvents(kinds)
 	if s.catalogue, err = api.NewCatalogue(kinds); err != nil {
 		return err
 	}

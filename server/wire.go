@@ -58,7 +58,7 @@ func (s *Server) wireAPI() error {
 	if err := s.wireAuthentication(); err != nil {
 		return err
 	}
-	actions := append(action.Table(action.Config{SignToken: s.signToken, Audiences: s.tokens.Audiences()}),
+	actions := append(action.Table(action.Config{SignToken: s.signToken, Audiences: s.tokens.Audiences(), MaxExpiration: s.cfg.ServiceAccountMaxExpiration}),
 		review.Actions(review.Config{Authorizer: chain, Rules: roles.RulesFor, Incomplete: authorization.Incomplete, Token: s.authentication.bearers.Token})...)
 
 	metrics := prometheus.NewRegistry()
@@ -101,7 +101,7 @@ func (s *Server) wireAPI() error {
 		Checks: s.checks(), LoopChecks: s.loopChecks, Flags: s.cfg.Flags, Logs: s.logs,
 		Extra: s.joining.handlers, PublicPaths: s.joining.public,
 		Fairness: s.fairness, Aggregator: s.aggregator, Metrics: metrics, Audit: s.audit,
-		Now: now, Log: s.cfg.Log,
+		RequestTimeout: s.cfg.RequestTimeout, Now: now, Log: s.cfg.Log,
 	})
 	if err != nil {
 		return err

@@ -11,8 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// eventTTL is how long an event is kept.
-const eventTTL = time.Hour
+// EventTTL is how long an event is kept unless the server says otherwise.
+const EventTTL = time.Hour
 
 // event is one store behind two APIs: core/v1, in which events are held, and events.k8s.io/v1.
 func event() *Kind {
@@ -23,7 +23,7 @@ func event() *Kind {
 		Kind: "Event", Plural: "events", Singular: "event", ShortNames: []string{"ev"}, Namespaced: true,
 		Versions: []Version{typed[corev1.Event, corev1.EventList]("", "v1"), newer},
 		Prefix:   "/registry/events",
-		TTL:      func(Object) time.Duration { return eventTTL },
+		TTL:      func(Object) time.Duration { return EventTTL },
 		Strategy: Strategy{
 			Validate:                 one(validateEvent),
 			ValidateUpdate:           pair(validateEventUpdate),

@@ -26,7 +26,7 @@ func start(t *testing.T, signed *action.Claims) *Env {
 	pdb := Plain("PodDisruptionBudget", "poddisruptionbudgets", true, func() api.Object { return &policyv1.PodDisruptionBudget{} }, func() runtime.Object { return &policyv1.PodDisruptionBudgetList{} })
 	pdb.Group, pdb.Versions[0].Group = "policy", "policy"
 	return Start(t, Options{Kinds: append(Kinds(), pdb), Actions: func(*Env) []registry.Action {
-		return action.Table(action.Config{SignToken: func(c action.Claims) (string, time.Time, error) {
+		return action.Table(action.Config{MaxExpiration: 2 * time.Hour, SignToken: func(c action.Claims) (string, time.Time, error) {
 			*signed = c
 			return "token", c.Expires, nil
 		}})
@@ -135,4 +135,15 @@ func TestToken(t *testing.T) {
 	short := int64(60)
 	_, err = act(e, sa, "token", &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &short}})
 	wantErr(t, err, metav1.StatusReasonInvalid, "may not specify a duration less than 10 minutes")
+	var warned string
+	long, req := int64(24*60*60), e.Request(sa)
+	req.Subresource, req.Warn = "token", func(text string) { warned = text }
+	_, err = e.Registry.Create(e.Ctx, req, &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &long}})
+	if err != nil || !claims.Expires.Equal(e.Time.Add(2*time.Hour)) || warned != "requested expiration of 86400 seconds shortened to 7200 seconds" {
+		t.Errorf("%v, until %v, warned of %q", err, claims.Expires, warned)
+	}
+	_, err = act(e, sa, "token", &authenticationv1.TokenRequest{ObjectMeta: metav1.ObjectMeta{UID: "other"}})
+	wantErr(t, err, metav1.StatusReasonConflict, "the UID in the token request (other) does not match the UID of the service account")
+	_, err = act(e, sa, "token", &authenticationv1.TokenRequest{ObjectMeta: metav1.ObjectMeta{Name: "x"}})
+	wantErr(t, err, metav1.StatusReasonInvalid, "must match the service account name if specified")
 }

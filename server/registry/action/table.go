@@ -33,6 +33,8 @@ type Config struct {
 	SignToken func(Claims) (token string, expires time.Time, err error)
 	// Audiences of a token whose request names none; default wellknown.ServiceAccountIssuer.
 	Audiences []string
+	// MaxExpiration is how long a token may be good; 0: as long as is asked for.
+	MaxExpiration time.Duration
 }
 
 // Table returns the actions.

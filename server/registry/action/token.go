@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"codeberg.org/skiff/skiff/internal/wellknown"
@@ -26,10 +27,11 @@ const (
 type tokens struct {
 	sign      func(Claims) (string, time.Time, error)
 	audiences []string
+	longest   int64 // seconds; 0: no limit
 }
 
 func newTokens(c Config) *tokens {
-	t := &tokens{sign: c.SignToken, audiences: c.Audiences}
+	t := &tokens{sign: c.SignToken, audiences: c.Audiences, longest: int64(c.MaxExpiration / time.Second)}
 	if len(t.audiences) == 0 {
 		t.audiences = []string{wellknown.ServiceAccountIssuer}
 	}
@@ -49,9 +51,16 @@ func (t *tokens) request(ctx context.Context, r *registry.Registry, req registry
 	}
 	account := found.(*corev1.ServiceAccount)
 	tr = tr.DeepCopy()
+	if err := names(tr, account); err != nil {
+		return nil, err
+	}
 	t.fillIn(tr)
 	if errs := validateTokenRequest(tr); len(errs) > 0 {
 		return nil, apierrors.NewInvalid(authenticationv1.SchemeGroupVersion.WithKind("TokenRequest").GroupKind(), "", errs)
+	}
+	if asked := *tr.Spec.ExpirationSeconds; t.longest > 0 && asked > t.longest {
+		req.Warnf("requested expiration of %d seconds shortened to %d seconds", asked, t.longest)
+		tr.Spec.ExpirationSeconds = ptr(t.longest)
 	}
 	claims := Claims{
 		Namespace: account.Namespace, ServiceAccount: account.Name, UID: string(account.UID),
@@ -66,8 +75,29 @@ func (t *tokens) request(ctx context.Context, r *registry.Registry, req registry
 		return nil, apierrors.NewInternalError(fmt.Errorf("sign a token for service account %s/%s: %w", account.Namespace, account.Name, err))
 	}
 	tr.Status = authenticationv1.TokenRequestStatus{Token: token, ExpirationTimestamp: metav1.NewTime(expires)}
-	tr.Name, tr.Namespace, tr.CreationTimestamp = account.Name, account.Namespace, r.Now()
+	tr.Name, tr.Namespace, tr.UID, tr.CreationTimestamp = account.Name, account.Namespace, account.UID, r.Now()
 	return tr, nil
+}
+
+// names checks what a request says itself of whose token it wants.
+func names(tr *authenticationv1.TokenRequest, account *corev1.ServiceAccount) error {
+	kind := authenticationv1.SchemeGroupVersion.WithKind("TokenRequest")
+	at := field.NewPath("metadata")
+	var errs field.ErrorList
+	if tr.Name != "" && tr.Name != account.Name {
+		errs = append(errs, field.Invalid(at.Child("name"), tr.Name, "must match the service account name if specified"))
+	}
+	if tr.Namespace != "" && tr.Namespace != account.Namespace {
+		errs = append(errs, field.Invalid(at.Child("namespace"), tr.Namespace, "must match the service account namespace if specified"))
+	}
+	if len(errs) > 0 {
+		return apierrors.NewInvalid(kind.GroupKind(), account.Name, errs)
+	}
+	if tr.UID != "" && tr.UID != account.UID {
+		return apierrors.NewConflict(schema.GroupResource{Group: kind.Group, Resource: kind.Kind}, account.Name, fmt.Errorf(
+			"the UID in the token request (%s) does not match the UID of the service account (%s)", tr.UID, account.UID))
+	}
+	return nil
 }
 
 func (t *tokens) fillIn(tr *authenticationv1.TokenRequest) {
