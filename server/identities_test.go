@@ -157,4 +157,26 @@ func TestMissingKeys(t *testing.T) {
 	if _, err := serverIn(t, dir); err != nil {
 		t.Errorf("all is back: %v", err)
 	}
+
+	// Without etcd's folder the mark beside it still tells of the cluster.
+	if err := os.Rename(filepath.Join(dir, "data", "server", "etcd"), filepath.Join(dir, "etcd.away")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"ca.key", "service-account.key", "encryption.json"} {
+		file := filepath.Join(tls, name)
+		if err := os.Rename(file, file+".away"); err != nil {
+			t.Fatal(err)
+		}
+		_, err := serverIn(t, dir)
+		var missing *pki.MissingKeyError
+		if !errors.As(err, &missing) || !strings.Contains(err.Error(), "etcd.begun") {
+			t.Errorf("without data and %s: %v", name, err)
+		}
+		if _, err := os.Stat(file); err == nil {
+			t.Errorf("without data %s was made anew", name)
+		}
+		if err := os.Rename(file+".away", file); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -3,7 +3,9 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -50,10 +52,14 @@ func (s *Server) loadKeys() (err error) {
 	return nil
 }
 
-// clusterData is where the data of a cluster are, "" if there are none yet.
+// clusterData is where the data of a cluster are, or what says that there were some, "" if there are none yet. The folder may be gone while the
+// cluster goes on: a disk that is not mounted, a backup that is about to come back. Its keys are those of before.
 func (s *Server) clusterData() string {
 	if entries, err := os.ReadDir(filepath.Join(s.cfg.Paths.Etcd(), "member")); err == nil && len(entries) > 0 {
 		return s.cfg.Paths.Etcd()
+	}
+	if _, err := os.Lstat(s.cfg.Paths.EtcdMark()); !errors.Is(err, fs.ErrNotExist) {
+		return s.cfg.Paths.EtcdMark()
 	}
 	return ""
 }

@@ -55,14 +55,14 @@ func (f *Folder) Dir() string { return f.dir }
 
 // MissingKeyError says which key has gone, what it was for and how to go on.
 type MissingKeyError struct {
-	// File that is missing, and Data that need it.
+	// File that is missing, and Data that need it, or the mark that there were some.
 	File, Data string
 	// Loss is what does not work without it.
 	Loss string
 }
 
 func (e *MissingKeyError) Error() string {
-	return fmt.Sprintf("%s is missing, but %s holds the data of a cluster that needs it: %s. Restore it from a backup of the same cluster (all files beside it belong together). "+
+	return fmt.Sprintf("%s is missing, but %s is of a cluster that needs it: %s. Restore it from a backup of the same cluster (all files beside it belong together). "+
 		"To begin a new cluster instead, move %s away first", e.File, e.Data, e.Loss, e.Data)
 }
 
