@@ -20,6 +20,7 @@ import (
 	"codeberg.org/skiff/skiff/agent/kubelet/eviction"
 	"codeberg.org/skiff/skiff/agent/kubelet/logind"
 	"codeberg.org/skiff/skiff/agent/kubelet/podres"
+	"codeberg.org/skiff/skiff/internal/fixedflag"
 )
 
 // NodeFlags are those of upstream's kubelet, by its names, that say what of the machine pods may have and what is kept clean how.
@@ -75,6 +76,14 @@ func (n *NodeFlags) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&n.CredentialConfig, "image-credential-provider-config", "", "CredentialProviderConfig of programs that give credentials of registries")
 	f.StringVar(&n.CredentialBinDir, "image-credential-provider-bin-dir", "", "folder of these programs")
 	f.IntVar(&n.LogMaxFiles, "container-log-max-files", 5, "how many files of a container's log are kept, with the one that is written")
+	fixedflag.Add(f, "kubelet", upstreamFlags)
+}
+
+// upstreamFlags of the kubelet that share out single CPUs and memory nodes, which is not done here.
+var upstreamFlags = []fixedflag.Group{
+	{Names: "reserved-cpus", Reason: "no CPUs are kept from pods by number; write --system-reserved=cpu=N, which takes as much off allocatable"},
+	{Names: "cpu-manager-policy topology-manager-policy", Accept: []string{"none"}, Reason: "pods share all CPUs"},
+	{Names: "memory-manager-policy", Accept: []string{"None"}, Reason: "pods share all memory"},
 }
 
 // nodeSettings is what the flags mean.

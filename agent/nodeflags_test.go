@@ -41,6 +41,8 @@ func TestUnusableFlags(t *testing.T) {
 		"--container-log-max-size=big":                                          "is not a size",
 		"--container-log-max-files=1":                                           "more than 1",
 		"--node-external-ip=here":                                               "ParseAddr",
+		"--reserved-cpus=0-1":                                                   "write --system-reserved=cpu=N",
+		"--cpu-manager-policy=static":                                           "pods share all CPUs",
 		"--pods-per-core=-1":                                                    "must not be negative",
 		"--shutdown-grace-period=10s --shutdown-grace-period-critical-pods=20s": "must not be more than",
 		"--shutdown-grace-period=10ms":                                          "at least a second",
@@ -55,7 +57,7 @@ func TestUnusableFlags(t *testing.T) {
 }
 
 func TestNodeFlags(t *testing.T) {
-	n, s, err := parseNodeFlags(t, "--kube-reserved=cpu=100m,memory=1Gi,pid=100", "--eviction-hard=memory.available<1Gi,pid.available<5%", "--eviction-soft=nodefs.available<20%",
+	n, s, err := parseNodeFlags(t, "--cpu-manager-policy=none", "--kube-reserved=cpu=100m,memory=1Gi,pid=100", "--eviction-hard=memory.available<1Gi,pid.available<5%", "--eviction-soft=nodefs.available<20%",
 		"--eviction-soft-grace-period=nodefs.available=1m", "--container-log-max-size=1Mi", "--image-gc-high-threshold=100", "--enforce-node-allocatable=none", "--provider-id=cloud://1",
 		"--node-external-ip=203.0.113.1")
 	if err != nil {
