@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"codeberg.org/skiff/skiff/internal/features"
 	"codeberg.org/skiff/skiff/internal/wellknown"
@@ -216,6 +217,14 @@ func (c *Config) validate() (network, error) {
 			return n, fmt.Errorf("--cluster-dns: %w", err)
 		}
 	}
+	if errs := validation.IsDNS1123Subdomain(c.ClusterDomain); c.ClusterDomain != "" && len(errs) > 0 {
+		return n, fmt.Errorf("--cluster-domain %q: %s", c.ClusterDomain, strings.Join(errs, "; "))
+	}
+	for _, name := range c.TLSSANs {
+		if err := checkSAN(name); err != nil {
+			return n, err
+		}
+	}
 	if err := n.ports.Set(c.NodePortRange); err != nil {
 		return n, fmt.Errorf("--service-node-port-range: %w", err)
 	}
@@ -261,6 +270,18 @@ func (c *Config) validateLimits() error {
 	}
 	if c.RequestTimeout < 0 || c.EventTTL < 0 {
 		return fmt.Errorf("--request-timeout: %v, --event-ttl: %v: one is negative", c.RequestTimeout, c.EventTTL)
+	}
+	return nil
+}
+
+// checkSAN refuses what no client could ask for: neither an address nor a host name, which may begin with "*.".
+func checkSAN(name string) error {
+	if _, err := netip.ParseAddr(name); err == nil {
+		return nil
+	}
+	host := strings.ToLower(strings.TrimPrefix(strings.TrimSuffix(name, "."), "*."))
+	if errs := validation.IsDNS1123Subdomain(strings.ReplaceAll(host, "_", "-")); len(errs) > 0 {
+		return fmt.Errorf("--tls-san %q is neither an address nor a host name", name)
 	}
 	return nil
 }
