@@ -24,7 +24,9 @@ func TestSysctls(t *testing.T) {
 		exists func(string) bool
 		want   map[string]string
 	}{
-		"every pod's":       {with(false), all, openToAll},
+		"every pod's": {with(false), all, openToAll},
+		"in a user namespace": {&corev1.Pod{Spec: corev1.PodSpec{HostUsers: new(bool)}}, all,
+			map[string]string{"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 65535"}},
 		"of the host":       {with(true), all, map[string]string{}},
 		"an older kernel's": {with(false), func(string) bool { return false }, map[string]string{}},
 		"the pod's own win": {with(false, corev1.Sysctl{Name: "net/ipv4/ip_unprivileged_port_start", Value: "1024"}), all,

@@ -18,6 +18,12 @@ func (c counted) CreateSandbox(ctx context.Context, spec container.SandboxSpec) 
 		c.counts.runtime("run_podsandbox", t, err)
 		c.counts.sandboxes.WithLabelValues("").Observe(time.Since(t).Seconds())
 		c.counts.startedPods.Inc()
+		if spec.UserNamespace {
+			c.counts.startedUserNS.Inc()
+		}
+		if err != nil && spec.UserNamespace {
+			c.counts.startedUserNSErrs.Inc()
+		}
 		if err != nil {
 			c.counts.sandboxErrs.WithLabelValues("").Inc()
 			c.counts.startedPodErrs.Inc()

@@ -13,16 +13,16 @@ import (
 type counts struct {
 	registry, probes *prometheus.Registry // probes have a page of their own
 
-	probeTook                                              *prometheus.HistogramVec
-	podStart, podStartSLI, workerStart, statusSync, relist prometheus.Histogram
-	firstNetworkPod                                        prometheus.Gauge
-	workers, sandboxes, runtimeTook, imagePull             *prometheus.HistogramVec
-	storage, httpTook                                      *prometheus.HistogramVec
-	runtimeOps, runtimeErrs, sandboxErrs                   *prometheus.CounterVec
-	evictions, rejections, imagesGone                      *prometheus.CounterVec
-	startedContainers, startErrs, httpRequests             *prometheus.CounterVec
-	startedPods, startedPodErrs, orphans                   prometheus.Counter
-	httpInFlight                                           *prometheus.GaugeVec
+	probeTook                                                              *prometheus.HistogramVec
+	podStart, podStartSLI, workerStart, statusSync, relist                 prometheus.Histogram
+	firstNetworkPod                                                        prometheus.Gauge
+	workers, sandboxes, runtimeTook, imagePull                             *prometheus.HistogramVec
+	storage, httpTook                                                      *prometheus.HistogramVec
+	runtimeOps, runtimeErrs, sandboxErrs                                   *prometheus.CounterVec
+	evictions, rejections, imagesGone                                      *prometheus.CounterVec
+	startedContainers, startErrs, httpRequests                             *prometheus.CounterVec
+	startedPods, startedPodErrs, orphans, startedUserNS, startedUserNSErrs prometheus.Counter
+	httpInFlight                                                           *prometheus.GaugeVec
 }
 
 // podStartBuckets are upstream's, in seconds.
@@ -73,6 +73,8 @@ func newCounts() *counts {
 
 		startedPods:       counter("kubelet_started_pods_total", "Pods that were begun to start."),
 		startedPodErrs:    counter("kubelet_started_pods_errors_total", "Pods whose sandbox could not be made."),
+		startedUserNS:     counter("kubelet_started_user_namespaced_pods_total", "Pods with a user namespace that were begun to start."),
+		startedUserNSErrs: counter("kubelet_started_user_namespaced_pods_errors_total", "Pods with a user namespace whose sandbox could not be made."),
 		startedContainers: counters("kubelet_started_containers_total", "Containers that were started.", "container_type"),
 		startErrs:         counters("kubelet_started_containers_errors_total", "Containers that could not be started.", "container_type", "code"),
 		orphans:           counter("kubelet_orphaned_runtime_pods_total", "Sandboxes that were removed because nobody knew their pod."),

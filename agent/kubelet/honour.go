@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -22,8 +23,13 @@ var handlers = []string{"", "runc"}
 
 // canHonour says why no sandbox can be made that is what the pod asks for. The pod stays Pending and is tried again.
 func (w *worker) canHonour(ctx context.Context, pod *corev1.Pod) error {
-	if err := w.userNamespace(pod); err != nil {
+	if err := userNamespace(pod, kernelRelease()); err != nil {
 		return err
+	}
+	if ownUsers(pod) {
+		if err := passable(w.k.cfg.Paths.Snapshots()); err != nil {
+			return err
+		}
 	}
 	handler, err := w.runtimeHandler(ctx, pod)
 	if err != nil {
@@ -38,12 +44,48 @@ func (w *worker) canHonour(ctx context.Context, pod *corev1.Pod) error {
 	return because(reasonPrepareResources, w.claimsReady(ctx, pod))
 }
 
-// userNamespace refuses what would run as the host's own users although the pod says that it must not.
-func (w *worker) userNamespace(pod *corev1.Pod) error {
-	if pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers {
-		return errors.New("can't set `spec.hostUsers: false`, runtime does not support user namespaces")
+// ownUsers says whether a pod has a user namespace of its own.
+func ownUsers(pod *corev1.Pod) bool { return pod.Spec.HostUsers != nil && !*pod.Spec.HostUsers }
+
+// userNamespace refuses what would run as the host's own users although the pod says that it must not, or could not read its volumes.
+func userNamespace(pod *corev1.Pod, release string) error {
+	if !ownUsers(pod) {
+		return nil
+	}
+	if !canMapUsers(release) {
+		return fmt.Errorf("can't set `spec.hostUsers: false`, user namespaces need Linux 6.5 or later and this is %s", release)
+	}
+	for _, v := range pod.Spec.Volumes {
+		if v.Image != nil {
+			return fmt.Errorf("can't set `spec.hostUsers: false`: volume %s is an image, which cannot be mounted into a user namespace", v.Name)
+		}
 	}
 	return nil
+}
+
+// passable says which folder on the way to the containers' root filesystems keeps out a user namespace's root, who is nobody on the host.
+func passable(dir string) error {
+	for ; ; dir = filepath.Dir(dir) {
+		if st, err := os.Stat(dir); err == nil && st.Mode().Perm()&1 == 0 {
+			return fmt.Errorf("can't set `spec.hostUsers: false`: the folder %s is on the way to the container's files and closed to other users (mode %04o; it needs the mode 0711)", dir, st.Mode().Perm())
+		}
+		if dir == filepath.Dir(dir) {
+			return nil
+		}
+	}
+}
+
+// canMapUsers: a kernel has all that it takes (overlayfs on shifted layers, layers given one by one, shifted tmpfs) from 6.5 on.
+func canMapUsers(release string) bool {
+	var major, minor int
+	n, _ := fmt.Sscanf(release, "%d.%d", &major, &minor)
+	return n == 2 && (major > 6 || major == 6 && minor >= 5)
+}
+
+func kernelRelease() string {
+	var u unix.Utsname
+	_ = unix.Uname(&u)
+	return unix.ByteSliceToString(u.Release[:])
 }
 
 // runtimeHandler is what the pod's RuntimeClass names. It is kept beside the checkpoint, so that a node without a server can start

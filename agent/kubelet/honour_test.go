@@ -2,6 +2,8 @@ package kubelet
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -62,7 +64,10 @@ func TestCannotHonour(t *testing.T) {
 	}{
 		{"handler", class("sandboxed"), "FailedCreatePodSandBox", `no runtime for "runsc" is configured`},
 		{"class", class("nobody"), "FailedCreatePodSandBox", `"nobody" not found`},
-		{"users", func(p *corev1.Pod) { p.Spec.HostUsers = &no }, "FailedCreatePodSandBox", "does not support user namespaces"},
+		{"users", func(p *corev1.Pod) {
+			p.Spec.HostUsers = &no
+			p.Spec.Volumes = []corev1.Volume{{Name: "pages", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "pages"}}}}
+		}, "FailedCreatePodSandBox", "can't set `spec.hostUsers: false`"},
 		{"claim", claims("free"), reasonPrepareResources, "resource claim default/free is not allocated"},
 		{"reserved", claims("other"), reasonPrepareResources, "is not allowed to use resource claim"},
 		{"driver", claims("gpu"), reasonPrepareResources, "DRA driver gpu.example.com is not registered"},
@@ -151,5 +156,39 @@ func TestCriticalTakesRoom(t *testing.T) {
 	})
 	if p := r.pod("vital"); p.Status.Phase != corev1.PodRunning {
 		t.Errorf("vital is %s", p.Status.Phase)
+	}
+}
+
+func TestUserNamespace(t *testing.T) {
+	pod := testPod("a", func(p *corev1.Pod) { p.Spec.HostUsers = new(bool) })
+	for release, want := range map[string]string{"6.5.0-rc1": "", "6.18.44-generic": "", "7.0": "", "6.4.16": "need Linux 6.5 or later and this is 6.4.16", "5.15.0": "need Linux", "odd": "need Linux"} {
+		err := userNamespace(pod, release)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", release, err)
+		}
+	}
+	if err := userNamespace(&corev1.Pod{}, "4.19"); err != nil {
+		t.Error(err)
+	}
+	w := &worker{k: &Kubelet{}, uid: "u"}
+	if s := w.sandboxSpec(pod, 0); !s.UserNamespace {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestPassable(t *testing.T) {
+	top := filepath.Join(t.TempDir(), "top")
+	dir := filepath.Join(top, "dir")
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(top, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := passable(dir); err == nil || !strings.Contains(err.Error(), "the folder "+top+" is") {
+		t.Error(err)
+	}
+	if err := passable("/usr/bin"); err != nil {
+		t.Error(err)
 	}
 }

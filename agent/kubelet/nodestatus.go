@@ -118,10 +118,10 @@ func (n *node) fill(obj *corev1.Node, now time.Time) {
 	st.DaemonEndpoints.KubeletEndpoint.Port = int32(port(n.k.cfg.Listen))
 	st.Addresses = n.addresses()
 	st.Images = n.images()
-	recursive := container.CanRecursiveReadOnly()
+	recursive, users := container.CanRecursiveReadOnly(), canMapUsers(st.NodeInfo.KernelVersion)
 	st.RuntimeHandlers = nil
 	for _, name := range handlers {
-		st.RuntimeHandlers = append(st.RuntimeHandlers, corev1.NodeRuntimeHandler{Name: name, Features: &corev1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &recursive}})
+		st.RuntimeHandlers = append(st.RuntimeHandlers, corev1.NodeRuntimeHandler{Name: name, Features: &corev1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &recursive, UserNamespaces: &users}})
 	}
 	st.Features = &corev1.NodeFeatures{SupplementalGroupsPolicy: yes()}
 	st.DeclaredFeatures = n.k.cfg.Features.Declared()

@@ -79,9 +79,10 @@ func (w *worker) sandboxSpec(pod *corev1.Pod, attempt int) container.SandboxSpec
 		ID:       sandboxID(w.uid, attempt),
 		Labels:   map[string]string{labelPodUID: string(w.uid), labelPodName: pod.Name, labelPodNamespace: pod.Namespace},
 		Hostname: uts, HostNetwork: pod.Spec.HostNetwork, HostPID: pod.Spec.HostPID, HostIPC: pod.Spec.HostIPC,
-		SharedPID: pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace,
-		Cgroup:    podres.Cgroup(pod),
-		Resources: podres.Pod(pod, w.k.cfg.PodPIDs),
+		SharedPID:     pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace,
+		UserNamespace: ownUsers(pod),
+		Cgroup:        podres.Cgroup(pod),
+		Resources:     podres.Pod(pod, w.k.cfg.PodPIDs),
 	}
 	if pod.Spec.HostNetwork {
 		spec.Hostname = ""
@@ -95,7 +96,9 @@ func (w *worker) sandboxSpec(pod *corev1.Pod, attempt int) container.SandboxSpec
 
 // openToAll are the sysctls that k3s and containerd 2 set in every pod's own network namespace: without a capability its
 // processes may listen on ports below 1024, and ping. Nothing outside of the pod is there to be harmed.
-var openToAll = map[string]string{"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+var openToAll = map[string]string{"net.ipv4.ip_unprivileged_port_start": "0", pingGroups: "0 2147483647"}
+
+const pingGroups = "net.ipv4.ping_group_range"
 
 // sysctls of the sandbox: what every pod gets, as far as the kernel has it, and over it what the pod says.
 func sysctls(pod *corev1.Pod, exists func(name string) bool) map[string]string {
@@ -105,6 +108,9 @@ func sysctls(pod *corev1.Pod, exists func(name string) bool) map[string]string {
 			if exists(name) {
 				out[name] = value
 			}
+		}
+		if _, ok := out[pingGroups]; ok && ownUsers(pod) {
+			out[pingGroups] = "0 65535" // all that its user namespace has
 		}
 	}
 	if sc := pod.Spec.SecurityContext; sc != nil {

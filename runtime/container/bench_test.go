@@ -33,7 +33,7 @@ func BenchmarkStart(b *testing.B) {
 				spec.Args = []string{"sleep", "1000"}
 				spec.Seccomp = profile
 				b.StopTimer()
-				_, _ = bd.cfg.Snapshots.Prepare(ctx, spec.ID, "")
+				_, _ = bd.cfg.Snapshots.Prepare(ctx, spec.ID, "", nil)
 				b.StartTimer()
 				bd.start("a", spec)
 				b.StopTimer()

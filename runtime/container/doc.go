@@ -13,6 +13,7 @@
 //	<RunDir>/sandboxes/<id>/exit.<cid>                  the keeper's word on how a container ended
 //	<RunDir>/sandboxes/<id>/sandbox.json                second copy, for when the first is found damaged while it runs
 //	<RunDir>/sandboxes/<id>/netns                       the network namespace, bind-mounted
+//	<RunDir>/sandboxes/<id>/userns                      the user namespace, likewise, of those that have one (users.go)
 //	<RunDir>/sandboxes/<id>/shm/                        /dev/shm of its containers, a tmpfs of 64 MiB
 //	<RunDir>/libcontainer/<cid>/                        libcontainer's own state
 //

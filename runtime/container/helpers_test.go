@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -22,7 +23,7 @@ type plainSnapshots struct{ dir string }
 var applets = []string{"sh", "cat", "echo", "sleep", "id", "ls", "true", "false", "kill", "ps", "dd", "hostname", "mount",
 	"touch", "head", "yes", "stty", "tty", "wc", "sysctl", "mkdir", "chown", "rm", "trap", "seq", "printf", "env", "pwd", "tail", "usleep", "unshare", "grep", "ip", "test", "tr", "["}
 
-func (p plainSnapshots) Prepare(_ context.Context, id, image string) (string, error) {
+func (p plainSnapshots) Prepare(_ context.Context, id, image string, users *Users) (string, error) {
 	root := filepath.Join(p.dir, id, "rootfs")
 	if exists(root) {
 		return root, nil
@@ -49,6 +50,11 @@ func (p plainSnapshots) Prepare(_ context.Context, id, image string) (string, er
 		if err := os.Symlink("busybox", filepath.Join(root, "bin", a)); err != nil {
 			return "", err
 		}
+	}
+	if users != nil {
+		return root, filepath.WalkDir(root, func(path string, _ os.DirEntry, err error) error {
+			return errors.Join(err, os.Lchown(path, int(users.Base), int(users.Base)))
+		})
 	}
 	return root, nil
 }
@@ -90,6 +96,11 @@ func testConfig(tb testing.TB) Config {
 	var r [4]byte
 	_, _ = rand.Read(r[:])
 	dir := tb.TempDir()
+	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) { // as the agent's: root of a user namespace passes them as nobody
+		if err := os.Chmod(d, 0o711); err != nil {
+			tb.Fatal(err)
+		}
+	}
 	level := slog.LevelWarn
 	return Config{
 		StateDir: filepath.Join(dir, "state"), RunDir: filepath.Join(dir, "run"),

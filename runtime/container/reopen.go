@@ -47,7 +47,10 @@ func (m *Manager) reopen() error {
 // adopt takes in one sandbox. If it is dead it returns what cleans up after it. An error leaves it listed as stopped, to
 // be removed by the caller.
 func (m *Manager) adopt(l loaded) (clean func() error, err error) {
-	s := &sandbox{info: Sandbox{Spec: l.record.Spec, State: SandboxStopped, CreatedAt: l.record.CreatedAt}}
+	s := &sandbox{info: Sandbox{Spec: l.record.Spec, State: SandboxStopped, CreatedAt: l.record.CreatedAt, Users: l.record.Users}}
+	if s.info.Users != nil {
+		s.info.Users.Namespace = m.usersPath(l.id)
+	}
 	m.mu.Lock()
 	if l.damaged == nil {
 		m.sandboxes[l.id] = s
@@ -162,11 +165,10 @@ func (m *Manager) removeStrays() error {
 			_ = unix.Kill(client.PID, unix.SIGKILL) // it has just answered
 			client.Close()
 		}
-		if err := unmountAll(m.netnsPath(e.Name())); err != nil {
-			return err
-		}
-		if err := unmountAll(m.shmPath(e.Name())); err != nil {
-			return err
+		for _, path := range []string{m.netnsPath(e.Name()), m.usersPath(e.Name()), m.shmPath(e.Name())} {
+			if err := unmountAll(path); err != nil {
+				return err
+			}
 		}
 		if err := os.RemoveAll(m.runDir(e.Name())); err != nil {
 			return err

@@ -27,7 +27,7 @@ func (m *Manager) CreateSandbox(ctx context.Context, spec SandboxSpec) (Sandbox,
 	if err := checkID("sandbox", spec.ID); err != nil {
 		return Sandbox{}, err
 	}
-	if err := checkSysctls(spec); err != nil {
+	if err := checkNamespaces(spec); err != nil {
 		return Sandbox{}, fmt.Errorf("create sandbox %s: %w", spec.ID, err)
 	}
 	s := &sandbox{info: Sandbox{Spec: spec, State: SandboxStopped, CreatedAt: time.Now()}}
@@ -37,6 +37,14 @@ func (m *Manager) CreateSandbox(ctx context.Context, spec SandboxSpec) (Sandbox,
 	if m.sandboxes[spec.ID] != nil {
 		m.mu.Unlock()
 		return Sandbox{}, fmt.Errorf("create sandbox %s: it exists", spec.ID)
+	}
+	if spec.UserNamespace {
+		users, err := m.takeUsersLocked(spec.ID)
+		if err != nil {
+			m.mu.Unlock()
+			return Sandbox{}, fmt.Errorf("create sandbox %s: %w", spec.ID, err)
+		}
+		s.info.Users = users
 	}
 	m.sandboxes[spec.ID] = s
 	m.mu.Unlock()
@@ -75,7 +83,7 @@ func (m *Manager) buildSandbox(s *sandbox) error {
 	}
 	m.step("sandbox: its run directory is made")
 	if !spec.HostIPC {
-		if err := mountShm(m.shmPath(spec.ID)); err != nil {
+		if err := mountShm(m.shmPath(spec.ID), s.info.Users); err != nil {
 			return err
 		}
 	}
@@ -89,6 +97,9 @@ func (m *Manager) buildSandbox(s *sandbox) error {
 		Hostname: spec.Hostname, Sysctls: spec.Sysctls, SharedPID: spec.SharedPID && !spec.HostPID, OOMScoreAdj: keeperOOMScoreAdj,
 		Reached: m.cfg.reached,
 	}
+	if s.info.Users != nil {
+		k.Users = s.info.Users.Base
+	}
 	started, err := keeper.Spawn(k)
 	if err != nil {
 		return err
@@ -101,6 +112,11 @@ func (m *Manager) buildSandbox(s *sandbox) error {
 	if !spec.HostNetwork {
 		netns = m.netnsPath(spec.ID)
 		if err := bindFile(fmt.Sprintf("/proc/%d/ns/net", started.PID), netns); err != nil {
+			return err
+		}
+	}
+	if s.info.Users != nil {
+		if err := bindUsers(netns, s.info.Users.Namespace); err != nil {
 			return err
 		}
 	}
@@ -135,8 +151,12 @@ func namespaceFlags(s SandboxSpec) int {
 	return flags
 }
 
-// checkSysctls lets through only what belongs to a namespace of the sandbox: the keeper could set the host's others.
-func checkSysctls(s SandboxSpec) error {
+// checkNamespaces refuses a user namespace beside the host's others, and sysctls
+// that do not belong to a namespace of the sandbox: the keeper could set the host's.
+func checkNamespaces(s SandboxSpec) error {
+	if s.UserNamespace && (s.HostNetwork || s.HostIPC || s.HostPID) {
+		return errors.New("a user namespace needs network, IPC and PID namespaces of its own")
+	}
 	for name := range s.Sysctls {
 		path := strings.TrimPrefix(keeper.SysctlPath(name), "/proc/sys/")
 		first, rest, _ := strings.Cut(path, "/")
@@ -156,11 +176,14 @@ func checkSysctls(s SandboxSpec) error {
 	return nil
 }
 
-func mountShm(path string) error {
+func mountShm(path string, users *Users) error {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return err
 	}
 	data := fmt.Sprintf("mode=1777,size=%d", shmSize)
+	if users != nil {
+		data += fmt.Sprintf(",uid=%d,gid=%d", users.Base, users.Base)
+	}
 	if err := unix.Mount("shm", path, "tmpfs", unix.MS_NOEXEC|unix.MS_NOSUID|unix.MS_NODEV, data); err != nil {
 		return fmt.Errorf("mount %s: %w", path, err)
 	}
@@ -269,7 +292,7 @@ func (m *Manager) dismantle(ctx context.Context, s *sandbox) error {
 	m.step("stop: the cgroup is empty")
 	m.lose(s, "killed with its sandbox")
 	m.step("stop: its containers are settled")
-	if err := errors.Join(unmountAll(m.netnsPath(spec.ID)), unmountAll(m.shmPath(spec.ID))); err != nil {
+	if err := errors.Join(unmountAll(m.netnsPath(spec.ID)), unmountAll(m.usersPath(spec.ID)), unmountAll(m.shmPath(spec.ID))); err != nil {
 		return err
 	}
 	m.step("stop: its mounts are gone")

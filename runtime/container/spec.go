@@ -46,6 +46,13 @@ func (m *Manager) request(c *container, rootfs string, volumes []Mount) (r *reex
 	if config.Namespaces, err = m.namespaces(c.sandbox, spec); err != nil {
 		return nil, "", err
 	}
+	if users := c.sandbox.info.Users; users != nil {
+		own := []string{m.shmPath(sandbox.ID)}
+		for _, v := range volumes {
+			own = append(own, v.Source)
+		}
+		inUserNamespace(config, users, own...)
+	}
 	if !spec.Privileged {
 		if spec.MaskedPaths == nil {
 			config.MaskPaths = defaultMasked

@@ -65,7 +65,7 @@ func TestMountCannotEscape(t *testing.T) {
 	b := newBed(t)
 	b.sandbox("a")
 	outside := t.TempDir()
-	root, err := b.cfg.Snapshots.Prepare(ctx, "c", "")
+	root, err := b.cfg.Snapshots.Prepare(ctx, "c", "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

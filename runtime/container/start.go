@@ -70,7 +70,7 @@ func (m *Manager) start(ctx context.Context, c *container, client *keeper.Client
 	}
 	m.step("start: it is recorded")
 	spec := c.info.Spec
-	rootfs, err := m.cfg.Snapshots.Prepare(ctx, spec.ID, spec.ImageID)
+	rootfs, err := m.cfg.Snapshots.Prepare(ctx, spec.ID, spec.ImageID, c.sandbox.info.Users)
 	if err != nil {
 		return fmt.Errorf("prepare root filesystem: %w", err)
 	}

@@ -33,6 +33,7 @@ type sandboxRecord struct {
 	Spec      SandboxSpec
 	CreatedAt time.Time
 	Stopped   bool
+	Users     *Users `json:",omitempty"`
 }
 
 // writeFile writes by rename. With sync the content is on disk before the name is: for what must survive a power cut.
@@ -62,7 +63,7 @@ func writeFile(path string, v any, sync bool) error {
 
 func (m *Manager) saveSandbox(s *sandbox) error {
 	m.mu.Lock()
-	r := sandboxRecord{Spec: s.info.Spec, CreatedAt: s.info.CreatedAt, Stopped: s.info.State == SandboxStopped}
+	r := sandboxRecord{Spec: s.info.Spec, CreatedAt: s.info.CreatedAt, Stopped: s.info.State == SandboxStopped, Users: s.info.Users}
 	m.mu.Unlock()
 	err := writeFile(m.sandboxFile(r.Spec.ID), r, true)
 	if err == nil && exists(m.runDir(r.Spec.ID)) {

@@ -97,6 +97,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 		spec.Env = []string{"ID=c"}
 		job := lifeJob{StateDir: b.cfg.StateDir, RunDir: b.cfg.RunDir, CgroupRoot: b.cfg.CgroupRoot, Snapshots: b.cfg.Snapshots.(plainSnapshots).dir,
 			KillAt: n, Sandbox: SandboxSpec{ID: "a", Hostname: "a", Cgroup: "pods/a"}, Container: spec}
+		job.Sandbox.UserNamespace = n%2 == 1
 		step := b.live(job)
 		if step == "" {
 			break

@@ -35,8 +35,8 @@ type Config struct {
 // Snapshotter makes and removes the root filesystem of a container. runtime/snapshot implements it.
 type Snapshotter interface {
 	// Prepare mounts a writable root filesystem of the image for the container and returns its path. Idempotent, and
-	// gives back the same writable layer after a reboot.
-	Prepare(ctx context.Context, containerID, imageID string) (rootfs string, err error)
+	// gives back the same writable layer after a reboot. With users its owners are those of the user namespace.
+	Prepare(ctx context.Context, containerID, imageID string, users *Users) (rootfs string, err error)
 	// Volumes makes the folders of an image's VOLUMEs for a prepared container, filled from the image, by path; paths without
 	// one are left out. Idempotent.
 	Volumes(ctx context.Context, containerID string, paths []string) (map[string]string, error)
@@ -58,6 +58,8 @@ type SandboxSpec struct {
 	// Cgroup is the sandbox's cgroup below CgroupRoot, e.g. "kubepods/burstable/pod<uid>"; made with Resources.
 	Cgroup    string
 	Resources Resources
+	// UserNamespace: one of its own, with 65536 ids that no other sandbox has.
+	UserNamespace bool `json:",omitempty"`
 	// Sysctls set in the sandbox's namespaces, e.g. net.ipv4.ip_unprivileged_port_start.
 	Sysctls map[string]string
 }
@@ -76,8 +78,10 @@ type Sandbox struct {
 	State     SandboxState
 	CreatedAt time.Time
 	// KeeperPID is 0 when stopped. NetNS is the path of the network namespace; "" for the host's.
-	KeeperPID  int
-	NetNS      string
+	KeeperPID int
+	NetNS     string
+	// Users is its user namespace; nil for the host's.
+	Users      *Users
 	Containers []Container
 }
 

@@ -5,7 +5,8 @@
 // This package holds that C code and, in Go, the daemon's side: [Spawn], [Dial], [Client], [Attach].
 //
 // A keeper
-//   - makes the sandbox's network, IPC and UTS namespaces, and with a shared PID namespace its process 1;
+//   - makes the sandbox's network, IPC and UTS namespaces, and with a shared PID namespace its process 1; all of them inside a user
+//     namespace where one is wanted, which the keeper itself does not join;
 //   - is the subreaper of the containers: it starts the short-lived creator (runtime/reexec), which makes a container with
 //     libcontainer and ends, whereupon the container's first process becomes the keeper's child;
 //   - copies the containers' output into their log files (CRI format) and to attached clients, and input to containers;

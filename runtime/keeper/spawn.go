@@ -32,6 +32,8 @@ type Spec struct {
 	// Join are the cgroup directories (one a hierarchy) the keeper moves itself into. Its creators stay there with it, so
 	// they should not have the sandbox's limits.
 	Join []string
+	// Users, when not 0, asks for a user namespace to which the others belong: its 65536 ids are the host's from Users on.
+	Users uint32
 	// Namespaces are the CLONE_NEW* flags to unshare.
 	Namespaces  int
 	Hostname    string
@@ -56,6 +58,9 @@ func (s Spec) config() string {
 		set("join", dir)
 	}
 	set("oom", strconv.Itoa(s.OOMScoreAdj))
+	if s.Users != 0 {
+		set("users", strconv.FormatUint(uint64(s.Users), 10))
+	}
 	if s.Namespaces != 0 {
 		set("unshare", strconv.Itoa(s.Namespaces))
 	}

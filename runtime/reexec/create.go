@@ -34,6 +34,7 @@ func createAndRun() (pid int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	ownStdio(r.Config)
 	p := process(r.Process, true)
 	if err := c.Run(p); err != nil {
 		_ = c.Destroy()

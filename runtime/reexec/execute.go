@@ -58,6 +58,8 @@ func start() (*libcontainer.Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	config := c.Config()
+	ownStdio(&config)
 	p := process(r.Process, false)
 	return p, c.Run(p)
 }

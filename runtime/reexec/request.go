@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runc/libcontainer/configs"
+	"golang.org/x/sys/unix"
 )
 
 // Request is what a creator or an executor is to start; the daemon writes it as JSON into a file that they inherit.
@@ -46,6 +47,19 @@ func readRequest() (r Request, err error) {
 		return r, fmt.Errorf("read the request: %w", err)
 	}
 	return r, nil
+}
+
+// ownStdio gives the container's pipes to root of its user namespace, who could not open /dev/stdout otherwise.
+func ownStdio(c *configs.Config) {
+	if len(c.UIDMappings) == 0 || len(c.GIDMappings) == 0 {
+		return
+	}
+	for fd := stdioFD; fd < stdioFD+3; fd++ {
+		var st unix.Stat_t
+		if unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFIFO {
+			_ = unix.Fchown(fd, int(c.UIDMappings[0].HostID), int(c.GIDMappings[0].HostID))
+		}
+	}
 }
 
 // process gives p its files.

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"codeberg.org/skiff/skiff/runtime/rootpath"
 )
 
 // overlay is one mount to make: lower layers, lowest first, and dir with upper and work, at dir/rootfs.
@@ -18,6 +20,7 @@ type overlay struct {
 	dir, empty string
 	lower      []string
 	writable   bool
+	users      *rootpath.Users // nil for the host's
 	// byPage remembers that the kernel is old, which each attempt would make it write to its log. It may be nil.
 	byPage *atomic.Bool
 }
@@ -42,6 +45,9 @@ func (o overlay) stack() []string {
 // mount uses the mount API that takes layers one by one (Linux 6.5); older kernels read one page of options, so there
 // the layers get short names.
 func (o overlay) mount() error {
+	if o.users != nil {
+		return o.mountMapped()
+	}
 	if o.byPage != nil && o.byPage.Load() {
 		return o.mountByPage()
 	}
@@ -62,20 +68,30 @@ func (o overlay) mount() error {
 var errOldKernel = errors.New("the kernel has no lowerdir+")
 
 func (o overlay) mountByOne() error {
-	fd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	fd, err := o.make(o.stack())
 	if err != nil {
-		return errOldKernel
+		return err
 	}
 	defer unix.Close(fd)
-	for i, dir := range o.stack() {
+	return unix.MoveMount(fd, "", unix.AT_FDCWD, filepath.Join(o.dir, "rootfs"), unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+// make returns the mount of these lower directories; it is nowhere yet.
+func (o overlay) make(stack []string) (int, error) {
+	fd, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, errOldKernel
+	}
+	defer unix.Close(fd)
+	for i, dir := range stack {
 		if err := unix.FsconfigSetString(fd, "lowerdir+", dir); err != nil {
 			if i == 0 && errors.Is(err, unix.EINVAL) {
 				if _, serr := os.Stat(dir); serr != nil {
-					return serr
+					return -1, serr
 				}
-				return errOldKernel
+				return -1, errOldKernel
 			}
-			return fmt.Errorf("layer %s: %w", dir, explain(fd, err))
+			return -1, fmt.Errorf("layer %s: %w", dir, explain(fd, err))
 		}
 	}
 	options := [][2]string{{"source", "skiff"}}
@@ -84,7 +100,7 @@ func (o overlay) mountByOne() error {
 	}
 	for _, kv := range options {
 		if err := unix.FsconfigSetString(fd, kv[0], kv[1]); err != nil {
-			return fmt.Errorf("option %s: %w", kv[0], explain(fd, err))
+			return -1, fmt.Errorf("option %s: %w", kv[0], explain(fd, err))
 		}
 	}
 	// A kernel may turn these on by default; both tie a writable layer to one kernel's view of its lower layers.
@@ -92,7 +108,7 @@ func (o overlay) mountByOne() error {
 		unix.FsconfigSetString(fd, opt, "off")
 	}
 	if err := unix.FsconfigCreate(fd); err != nil {
-		return explain(fd, err)
+		return -1, explain(fd, err)
 	}
 	attr := 0
 	if !o.writable {
@@ -100,10 +116,9 @@ func (o overlay) mountByOne() error {
 	}
 	mfd, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, attr)
 	if err != nil {
-		return explain(fd, err)
+		return -1, explain(fd, err)
 	}
-	defer unix.Close(mfd)
-	return unix.MoveMount(mfd, "", unix.AT_FDCWD, filepath.Join(o.dir, "rootfs"), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	return mfd, nil
 }
 
 // explain adds what the kernel says in the mount's log.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"codeberg.org/skiff/skiff/runtime/image"
+	"codeberg.org/skiff/skiff/runtime/rootpath"
 )
 
 // Images finds images; *image.Store is one.
@@ -113,17 +114,18 @@ func (s *Store) lock(id string) (unlock func(), err error) {
 	return m.Unlock, nil
 }
 
-// Prepare mounts a writable root filesystem of the image and returns its path. Idempotent.
-func (s *Store) Prepare(ctx context.Context, id, imageID string) (string, error) {
-	return s.prepare(ctx, id, imageID, true)
+// Prepare mounts a writable root filesystem of the image and returns its path. With users the image's owners are shifted to the
+// user namespace's, and what is written has its ids. Idempotent.
+func (s *Store) Prepare(ctx context.Context, id, imageID string, users *rootpath.Users) (string, error) {
+	return s.prepare(ctx, id, imageID, true, users)
 }
 
 // View mounts an image read-only (image volumes). Idempotent. Remove undoes it.
 func (s *Store) View(ctx context.Context, id, imageID string) (string, error) {
-	return s.prepare(ctx, id, imageID, false)
+	return s.prepare(ctx, id, imageID, false, nil)
 }
 
-func (s *Store) prepare(ctx context.Context, id, imageID string, writable bool) (string, error) {
+func (s *Store) prepare(ctx context.Context, id, imageID string, writable bool, users *rootpath.Users) (string, error) {
 	unlock, err := s.lock(id)
 	if err != nil {
 		return "", err
@@ -132,14 +134,14 @@ func (s *Store) prepare(ctx context.Context, id, imageID string, writable bool) 
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	rootfs, err := s.mount(id, imageID, writable)
+	rootfs, err := s.mount(id, imageID, writable, users)
 	if err != nil {
 		return "", fmt.Errorf("making the root filesystem %s of image %s: %w", id, imageID, err)
 	}
 	return rootfs, nil
 }
 
-func (s *Store) mount(id, imageID string, writable bool) (string, error) {
+func (s *Store) mount(id, imageID string, writable bool, users *rootpath.Users) (string, error) {
 	dir := filepath.Join(s.dir, id)
 	rootfs := filepath.Join(dir, "rootfs")
 	made, err := os.ReadFile(filepath.Join(dir, "image"))
@@ -157,11 +159,11 @@ func (s *Store) mount(id, imageID string, writable bool) (string, error) {
 		return "", fmt.Errorf("the image: %w", image.ErrNotFound)
 	}
 	s.step("prepare: nothing is made")
-	if err := s.directories(dir, img, writable); err != nil {
+	if err := s.directories(dir, img, writable, users); err != nil {
 		return "", err
 	}
 	s.step("prepare: the directories are made")
-	o := overlay{dir: dir, empty: filepath.Join(s.dir, "empty"), lower: img.Layers, writable: writable, byPage: &s.byPage}
+	o := overlay{dir: dir, empty: filepath.Join(s.dir, "empty"), lower: img.Layers, writable: writable, users: users, byPage: &s.byPage}
 	if err := o.mount(); err != nil {
 		return "", fmt.Errorf("mounting %d layers: %w", len(img.Layers), err)
 	}
@@ -177,7 +179,7 @@ func (s *Store) mount(id, imageID string, writable bool) (string, error) {
 
 // directories makes what is missing. The writable layer's top directory is the root of the container, so it takes owner
 // and mode of the image's.
-func (s *Store) directories(dir string, img *image.Image, writable bool) error {
+func (s *Store) directories(dir string, img *image.Image, writable bool, users *rootpath.Users) error {
 	for _, d := range []string{dir, filepath.Join(dir, "rootfs")} {
 		if err := os.MkdirAll(d, 0o711); err != nil {
 			return err
@@ -203,6 +205,9 @@ func (s *Store) directories(dir string, img *image.Image, writable bool) error {
 			return fmt.Errorf("reading layer %s: %w", img.Layers[n-1], err)
 		}
 		mode, uid, gid = st.Mode&0o7777, int(st.Uid), int(st.Gid)
+	}
+	if users != nil {
+		uid, gid = uid+int(users.Base), gid+int(users.Base)
 	}
 	if err := os.Chown(upper, uid, gid); err != nil {
 		return err

@@ -60,7 +60,7 @@ func TestPrepare(t *testing.T) {
 		t.Run(fmt.Sprint(n, " layers"), func(t *testing.T) {
 			s, id := setup(t, n)
 			ctx := context.Background()
-			rootfs, err := s.Prepare(ctx, "c1", id)
+			rootfs, err := s.Prepare(ctx, "c1", id, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -94,7 +94,7 @@ func TestOldKernel(t *testing.T) {
 	s, id := setup(t, 200)
 	img := s.images.Get(id)
 	dir := filepath.Join(s.dir, "old")
-	if err := s.directories(dir, img, true); err != nil {
+	if err := s.directories(dir, img, true, nil); err != nil {
 		t.Fatal(err)
 	}
 	o := overlay{dir: dir, empty: filepath.Join(s.dir, "empty"), lower: img.Layers, writable: true}
@@ -109,18 +109,18 @@ func TestOldKernel(t *testing.T) {
 func TestIdempotentAndSurvives(t *testing.T) {
 	s, id := setup(t, 2)
 	ctx := context.Background()
-	rootfs, err := s.Prepare(ctx, "c1", id)
+	rootfs, err := s.Prepare(ctx, "c1", id, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	os.WriteFile(rootfs+"/data", []byte("kept"), 0o644)
-	if again, err := s.Prepare(ctx, "c1", id); err != nil || again != rootfs {
+	if again, err := s.Prepare(ctx, "c1", id, nil); err != nil || again != rootfs {
 		t.Fatal(again, err)
 	}
 	if n := mounts(t, rootfs); n != 1 {
 		t.Errorf("%d mounts", n)
 	}
-	if _, err := s.Prepare(ctx, "c1", "sha256:other"); err == nil || !strings.Contains(err.Error(), id) {
+	if _, err := s.Prepare(ctx, "c1", "sha256:other", nil); err == nil || !strings.Contains(err.Error(), id) {
 		t.Errorf("another image: %v", err)
 	}
 	// A reboot: the mount is gone, the directories are not; a daemon opens the store anew.
@@ -136,7 +136,7 @@ func TestIdempotentAndSurvives(t *testing.T) {
 	if _, err := os.Stat(half); !os.IsNotExist(err) {
 		t.Error("the half-made snapshot is still there")
 	}
-	if _, err := s.Prepare(ctx, "c1", id); err != nil {
+	if _, err := s.Prepare(ctx, "c1", id, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got, _ := os.ReadFile(rootfs + "/data"); string(got) != "kept" {
@@ -154,7 +154,7 @@ func TestIdempotentAndSurvives(t *testing.T) {
 func TestRemoveWhileBusy(t *testing.T) {
 	s, id := setup(t, 1)
 	ctx := context.Background()
-	rootfs, err := s.Prepare(ctx, "c1", id)
+	rootfs, err := s.Prepare(ctx, "c1", id, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,11 +175,11 @@ func TestRemoveWhileBusy(t *testing.T) {
 		t.Errorf("left: %v", entries)
 	}
 	for _, bad := range []string{"", "..", "a/b", ".rm-x", "empty"} {
-		if _, err := s.Prepare(ctx, bad, id); err == nil {
+		if _, err := s.Prepare(ctx, bad, id, nil); err == nil {
 			t.Errorf("took the ID %q", bad)
 		}
 	}
-	if _, err := s.Prepare(ctx, "c2", "sha256:none"); !errors.Is(err, image.ErrNotFound) {
+	if _, err := s.Prepare(ctx, "c2", "sha256:none", nil); !errors.Is(err, image.ErrNotFound) {
 		t.Errorf("no image: %v", err)
 	}
 }

@@ -31,7 +31,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 					at = c.step
 				}
 			}()
-			rootfs, err := s.Prepare(ctx, "c", img)
+			rootfs, err := s.Prepare(ctx, "c", img, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -52,7 +52,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", at, err)
 		}
-		rootfs, err := next.Prepare(ctx, "c", img)
+		rootfs, err := next.Prepare(ctx, "c", img, nil)
 		if err != nil {
 			t.Fatalf("%s: %v", at, err)
 		}

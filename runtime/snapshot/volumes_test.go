@@ -33,7 +33,7 @@ func TestVolumes(t *testing.T) {
 	check(unix.Chmod(top+"/data", 0o1770))
 	check(os.Symlink("/data", top+"/here")) // inside the image
 	check(os.Symlink(secret, top+"/there")) // outside of it
-	_, err := s.Prepare(context.Background(), "c", id)
+	_, err := s.Prepare(context.Background(), "c", id, nil)
 	check(err)
 	for range 2 { // the second time finds them made
 		got, err := s.Volumes(context.Background(), "c", []string{"/data/", "data", "/new/deep", "/last", "/here", "/there", "/"})

@@ -22,7 +22,6 @@ func TestNotHonoured(t *testing.T) {
 		pod("rejected-selector", "nodeName: "+node+", nodeSelector: {x: 'y'}, "+container+"}], initContainers: [{name: i, image: "+busybox+"}]") +
 		pod("rejected-os", "nodeName: "+node+", os: {name: windows}, "+container+"}]") +
 		pod("runtime-class", "runtimeClassName: "+class+", "+container+"}]") +
-		pod("user-namespace", "hostUsers: false, restartPolicy: Never, containers: [{name: c, image: "+busybox+", command: [cat, /proc/self/uid_map]}]") +
 		pod("apparmor", container+", securityContext: {appArmorProfile: {type: Localhost, localhostProfile: not-there}}}]") +
 		pod("devices", "resourceClaims: [{name: d, resourceClaimName: nobody}], "+container+"}]") +
 		pod("privileged-port", container+"}], evictionResponders: [{name: example.com/x, priority: 1}]"))
@@ -42,15 +41,6 @@ func TestNotHonoured(t *testing.T) {
 		return s.told("runtime-class", "FailedCreatePodSandBox", `no runtime for "runsc" is configured`)
 	})
 	s.equal("phase", s.get("pod/runtime-class", ".status.phase"), "Pending")
-	s.eventually("user-namespace has one, or says why not", func() error {
-		if s.get("pod/user-namespace", ".status.phase") == "Succeeded" {
-			if log := strings.Fields(s.logs("user-namespace")); len(log) < 2 || log[1] == "0" {
-				t.Fatalf("it ran as the host's root: %q", log)
-			}
-			return nil
-		}
-		return s.told("user-namespace", "FailedCreatePodSandBox", "user namespace")
-	})
 	s.becomes("pod/devices", ".status.conditions[?(@.type=='PodScheduled')].reason", "Unschedulable")
 	if got := s.get("pod/privileged-port", ".spec.evictionResponders"); got != "" {
 		t.Errorf("a field whose gate is off was kept: %s", got)

@@ -36,6 +36,9 @@ func New(skiff string) (*Box, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := os.Chmod(dir, 0o711); err != nil { // as /var/lib: root of a user namespace passes it as nobody
+		return nil, err
+	}
 	// libcontainer seals the executable behind an overlay; when one folder lies in the other it copies the whole file instead.
 	if folder := filepath.Dir(skiff); within(folder, dir) || within(dir, folder) {
 		return nil, fmt.Errorf("the executable's folder %s and the box's %s must lie apart", folder, dir)
