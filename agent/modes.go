@@ -52,6 +52,11 @@ func secureFolders(p wellknown.Paths) error {
 		if err := atMost(f.path, f.mode); err != nil {
 			return fmt.Errorf("protect a folder of the node: %w", err)
 		}
+		if f.path == filepath.Join(p.Data, "agent") { // whoever joined the cluster before made it for root alone
+			if err := os.Chmod(f.path, f.mode); err != nil {
+				return fmt.Errorf("open a folder of the node: %w", err)
+			}
+		}
 	}
 	return nil
 }
