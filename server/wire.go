@@ -9,7 +9,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apiserver/pkg/authentication/user"
 
-	"codeberg.org/skiff/skiff/internal/restmetrics"
 	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/server/apiserver"
 	"codeberg.org/skiff/skiff/server/apiserver/audit"
@@ -63,9 +62,6 @@ func (s *Server) wireAPI() error {
 
 	metrics := prometheus.NewRegistry()
 	s.metrics = metrics
-	if err := restmetrics.Register(metrics); err != nil {
-		return err
-	}
 	s.registry, err = registry.New(registry.Config{Catalogue: s.catalogue, Store: s.store, Admission: plugins, Actions: actions, Metrics: metrics,
 		Now: now, Log: s.cfg.Log.With("component", "registry")})
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/net/http2"
 
+	"codeberg.org/skiff/skiff/internal/restmetrics"
 	"codeberg.org/skiff/skiff/server/apiserver/discovery"
 	"codeberg.org/skiff/skiff/server/apiserver/openapi"
 	"codeberg.org/skiff/skiff/server/apiserver/proxy"
@@ -63,7 +64,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	var err error
 	// The default registry has what etcd and the Go runtime tell of themselves.
-	s.gatherers = prometheus.Gatherers{cfg.Metrics, prometheus.DefaultGatherer}
+	s.gatherers = prometheus.Gatherers{cfg.Metrics, prometheus.DefaultGatherer, restmetrics.Gatherer}
 	if s.metrics, err = newMetrics(cfg.Metrics, s); err != nil {
 		return nil, fmt.Errorf("apiserver: register metrics: %w", err)
 	}
