@@ -12,6 +12,7 @@ import (
 	statsapi "k8s.io/kubelet/pkg/apis/stats/v1alpha1"
 
 	"codeberg.org/skiff/skiff/agent/kubelet/podres"
+	"codeberg.org/skiff/skiff/internal/podrefs"
 	"codeberg.org/skiff/skiff/runtime/container"
 	"codeberg.org/skiff/skiff/runtime/stats"
 )
@@ -172,7 +173,7 @@ func (k *Kubelet) volumeStats(ctx context.Context, w *worker, pod *corev1.Pod) (
 		}
 		s := statsapi.VolumeStats{Name: v.Name}
 		fs := (*statsapi.FsStats)(nil)
-		if claim := claimOf(pod, v); claim != "" || v.EmptyDir != nil && v.EmptyDir.Medium == corev1.StorageMediumMemory {
+		if claim := podrefs.ClaimName(pod, v); claim != "" || v.EmptyDir != nil && v.EmptyDir.Medium == corev1.StorageMediumMemory {
 			fs = whole(path) // a file system of its own
 			if claim != "" {
 				s.PVCRef = &statsapi.PVCReference{Name: claim, Namespace: pod.Namespace}
@@ -187,17 +188,6 @@ func (k *Kubelet) volumeStats(ctx context.Context, w *worker, pod *corev1.Pod) (
 		}
 	}
 	return out
-}
-
-// claimOf a volume; "" for none.
-func claimOf(pod *corev1.Pod, v *corev1.Volume) string {
-	switch {
-	case v.PersistentVolumeClaim != nil:
-		return v.PersistentVolumeClaim.ClaimName
-	case v.Ephemeral != nil:
-		return pod.Name + "-" + v.Name
-	}
-	return ""
 }
 
 // ephemeral is what the pod uses of the node's own disk: writable layers, logs and local volumes.

@@ -23,9 +23,8 @@ var references = []reflect.Type{
 
 // A step of a path through types: a field, and what its type is when pointers and lists are taken off.
 type leaf struct {
-	id   string // Type.Field
-	path []int
-	set  func(root reflect.Value, name string)
+	id  string // Type.Field
+	set func(root reflect.Value, name string)
 }
 
 // walk finds all paths from a type to its leaves.

@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"codeberg.org/skiff/skiff/internal/podrefs"
 )
 
 // restrictions: a claim of one pod is for one pod, and a disk that two pods must not write is not given to two of a node.
@@ -48,7 +50,7 @@ func (cl *cluster) uses(pod *podInfo, claim string) bool {
 				continue
 			}
 			for i := range p.Spec.Volumes {
-				if claimName(p.Pod, &p.Spec.Volumes[i]) == claim {
+				if podrefs.ClaimName(p.Pod, &p.Spec.Volumes[i]) == claim {
 					return true
 				}
 			}

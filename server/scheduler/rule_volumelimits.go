@@ -5,6 +5,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+
+	"codeberg.org/skiff/skiff/internal/podrefs"
 )
 
 // volumeLimits: a CSI driver attaches so many volumes to a node, as its CSINode tells; and some drivers ask that pods go only where they run.
@@ -76,7 +78,7 @@ type csiVolume struct{ driver, handle string }
 // addCSI notes the CSI volumes behind a pod's claims. A claim that has no volume yet counts as one of its class' driver.
 func (cl *cluster) addCSI(pod *corev1.Pod, to map[csiVolume]bool) {
 	for i := range pod.Spec.Volumes {
-		name := claimName(pod, &pod.Spec.Volumes[i])
+		name := podrefs.ClaimName(pod, &pod.Spec.Volumes[i])
 		claim := cl.claims[pod.Namespace][name]
 		if name == "" || claim == nil {
 			continue

@@ -5,6 +5,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+
+	"codeberg.org/skiff/skiff/internal/podrefs"
 )
 
 // volumes: claims have to exist and be bound, and their volumes to be reachable from the node.
@@ -12,7 +14,7 @@ var volumes = rule{
 	name: "VolumeBinding", wakes: nodeAdded | nodeLabels | volumeChange,
 	prepare: func(c *cycle) (bool, *rejection) {
 		for i := range c.pod.Spec.Volumes {
-			name := claimName(c.pod.Pod, &c.pod.Spec.Volumes[i])
+			name := podrefs.ClaimName(c.pod.Pod, &c.pod.Spec.Volumes[i])
 			if name == "" {
 				continue
 			}
@@ -34,20 +36,9 @@ var volumes = rule{
 
 var volumeElsewhere = no(true, "node(s) didn't match PersistentVolume's node affinity")
 
-// claimName is the claim behind a volume of a pod; "" if there is none.
-func claimName(pod *corev1.Pod, v *corev1.Volume) string {
-	switch {
-	case v.PersistentVolumeClaim != nil:
-		return v.PersistentVolumeClaim.ClaimName
-	case v.Ephemeral != nil:
-		return pod.Name + "-" + v.Name
-	}
-	return ""
-}
-
 // claimOf is the claim behind a volume of the pod; nil if there is none, or not yet.
 func (c *cycle) claimOf(v *corev1.Volume) *corev1.PersistentVolumeClaim {
-	return c.cluster.claims[c.pod.Namespace][claimName(c.pod.Pod, v)]
+	return c.cluster.claims[c.pod.Namespace][podrefs.ClaimName(c.pod.Pod, v)]
 }
 
 // addClaim notes on which nodes the volume of a claim can be used.

@@ -76,6 +76,7 @@ func (h *Webhook) Authorize(r *http.Request, a Attributes) error {
 		decision, _, err := d.access.Authorize(r.Context(), authorizer.AttributesRecord{User: who, Verb: a.Verb, APIVersion: "v1", Resource: "nodes",
 			Subresource: sub, Name: h.nodeName, ResourceRequest: true, Path: r.URL.Path})
 		if err != nil {
+			//lint:ignore ST1005 the client sees upstream's words
 			return fmt.Errorf("Authorization error (user=%s, verb=%s, resource=nodes, subresource=%s)", who.GetName(), a.Verb, sub)
 		}
 		if decision == authorizer.DecisionAllow {

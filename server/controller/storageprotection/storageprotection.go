@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 
+	"codeberg.org/skiff/skiff/internal/podrefs"
 	"codeberg.org/skiff/skiff/internal/wellknown"
 	"codeberg.org/skiff/skiff/server/api"
 	"codeberg.org/skiff/skiff/server/client"
@@ -82,11 +83,8 @@ func NewAttributesClasses() controller.Controller {
 // claimsOf are the names of the claims that a pod mounts, its own ephemeral ones among them.
 func claimsOf(pod *corev1.Pod) (out []string) {
 	for i := range pod.Spec.Volumes {
-		switch v := &pod.Spec.Volumes[i]; {
-		case v.PersistentVolumeClaim != nil:
-			out = append(out, v.PersistentVolumeClaim.ClaimName)
-		case v.Ephemeral != nil:
-			out = append(out, pod.Name+"-"+v.Name)
+		if name := podrefs.ClaimName(pod, &pod.Spec.Volumes[i]); name != "" {
+			out = append(out, name)
 		}
 	}
 	return out
