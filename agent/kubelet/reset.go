@@ -57,20 +57,12 @@ func (w *worker) reset(ctx context.Context, pod *corev1.Pod) error {
 	return nil
 }
 
-// keepReset remembers how the containers ended, since the runtime is about to forget them.
+// keepReset remembers how the containers ended that end because all of their pod restart.
 func (w *worker) keepReset(s container.Sandbox) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	have := plan.Have{Containers: map[string][]plan.Attempt{}, Probes: map[string]plan.Probe{}}
-	w.attempts(&have, s)
-	for name, list := range have.Containers {
-		for i := range list {
-			list[i].Current, list[i].Reset = false, true
-			if list[i].Ending != nil {
-				list[i].Reason, list[i].Message = plan.ReasonRestartingAll, "The container was ended because all containers of the pod restart"
-			}
+	w.remember(s, func(a *plan.Attempt) {
+		a.Reset = true
+		if a.Ending != nil {
+			a.Reason, a.Message = plan.ReasonRestartingAll, "The container was ended because all containers of the pod restart"
 		}
-		w.past[name] = mergePast(list, w.past[name])
-		w.past[name] = w.past[name][:min(len(w.past[name]), 2)]
-	}
+	})
 }

@@ -182,8 +182,17 @@ func (w *worker) removeSandbox(ctx context.Context, id string) error {
 	return nil
 }
 
-// retire remembers how a sandbox's containers ended, since the runtime is about to forget them.
+// retire remembers how the containers of a sandbox that goes have ended.
 func (w *worker) retire(s container.Sandbox) {
+	w.remember(s, func(a *plan.Attempt) {
+		if a.State == plan.Running {
+			a.State, a.ExitCode, a.FinishedAt = plan.Exited, 137, w.k.cfg.Now()
+		}
+	})
+}
+
+// remember keeps the last two attempts of each container, since the runtime is about to forget them. mark says of each why it is over.
+func (w *worker) remember(s container.Sandbox, mark func(*plan.Attempt)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	have := plan.Have{Containers: map[string][]plan.Attempt{}, Probes: map[string]plan.Probe{}}
@@ -191,14 +200,10 @@ func (w *worker) retire(s container.Sandbox) {
 	for name, list := range have.Containers {
 		for i := range list {
 			list[i].Current = false
-			if list[i].State == plan.Running {
-				list[i].State, list[i].ExitCode, list[i].FinishedAt = plan.Exited, 137, w.k.cfg.Now()
-			}
+			mark(&list[i])
 		}
-		w.past[name] = mergePast(list, w.past[name])
-		if len(w.past[name]) > 2 {
-			w.past[name] = w.past[name][:2]
-		}
+		past := mergePast(list, w.past[name])
+		w.past[name] = past[:min(len(past), 2)]
 	}
 }
 
